@@ -1,0 +1,53 @@
+#include "textflag.h"
+
+// func Prefetch(p unsafe.Pointer)
+TEXT ·Prefetch(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), AX
+	PREFETCHT0 (AX)
+	RET
+
+// func PrefetchEach(p *unsafe.Pointer, n int)
+TEXT ·PrefetchEach(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), AX
+	MOVQ n+8(FP), CX
+	TESTQ CX, CX
+	JLE  done
+loop:
+	MOVQ (AX), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	ADDQ $8, AX
+	DECQ CX
+	JNZ  loop
+done:
+	RET
+
+// func PrefetchWriteEach(p *unsafe.Pointer, n int)
+// PREFETCHW is spelled as bytes: 0F 0D /1.
+TEXT ·PrefetchWriteEach(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), AX
+	MOVQ n+8(FP), CX
+	TESTQ CX, CX
+	JLE  done
+loop:
+	MOVQ (AX), DX
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x0a       // PREFETCHW (DX)
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x4a; BYTE $0x40 // PREFETCHW 64(DX)
+	ADDQ $8, AX
+	DECQ CX
+	JNZ  loop
+done:
+	RET
+
+// func Cycles() uint64
+TEXT ·Cycles(SB), NOSPLIT, $0-8
+	RDTSC
+	SHLQ $32, DX
+	ORQ  DX, AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func Pause()
+TEXT ·Pause(SB), NOSPLIT, $0-0
+	PAUSE
+	RET

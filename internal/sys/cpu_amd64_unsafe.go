@@ -1,0 +1,29 @@
+package sys
+
+import "unsafe"
+
+// Prefetch asks for p's cache line. Any address is allowed: a prefetch never faults.
+//
+//go:noescape
+func Prefetch(p unsafe.Pointer)
+
+// PrefetchEach asks for two cache lines at each of n addresses that start at p.
+//
+//go:noescape
+func PrefetchEach(p *unsafe.Pointer, n int)
+
+// PrefetchWriteEach asks for two cache lines at each of n addresses that start at p, with the intent to write.
+//
+//go:noescape
+func PrefetchWriteEach(p *unsafe.Pointer, n int)
+
+// Cycles reads the time stamp counter (RDTSC): cheap, monotonic on one CPU, at a constant rate on every CPU that has
+// constant_tsc, not serialising.
+//
+//go:noescape
+func Cycles() uint64
+
+// Pause tells the CPU that this is a spin loop (PAUSE).
+//
+//go:noescape
+func Pause()

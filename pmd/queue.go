@@ -1,0 +1,18 @@
+package pmd
+
+import "weft/internal/packet"
+
+// RxQueue is the receiving side of one port's ring, as a PMD thread polls it.
+type RxQueue interface {
+	// Receive resets b and fills it with up to packet.BatchSize packets, which it returns the number of. Their segments
+	// are borrowed until Release.
+	Receive(b *packet.Batch) int
+	// Release gives back what the last Receive borrowed. It is called once after each Receive that returned packets.
+	Release(b *packet.Batch)
+}
+
+// Processor does what is to be done with a received batch: one for each PMD thread, called on that thread only.
+type Processor interface {
+	// Process looks the packets up and transmits them. It keeps nothing of b afterwards.
+	Process(b *packet.Batch)
+}
