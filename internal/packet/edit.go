@@ -72,3 +72,16 @@ func (p *Packet) editTCI(mask, value uint16) {
 		binary.BigEndian.PutUint16(p.Header()[14:16], tci&^mask|value&mask)
 	}
 }
+
+// TagBytes is the length of the VLAN tags behind the Ethernet addresses, two at most.
+func (p *Packet) TagBytes() int {
+	h := p.Header()
+	n := 0
+	for n < 2*vlanTagLen && len(h) >= MinFrame+n+vlanTagLen {
+		if t := binary.BigEndian.Uint16(h[12+n:]); t != TPID8021Q && t != TPID8021AD {
+			break
+		}
+		n += vlanTagLen
+	}
+	return n
+}

@@ -1,0 +1,224 @@
+package packet
+
+import (
+	"bytes"
+	"encoding/hex"
+	"testing"
+)
+
+func frame(n int) []byte {
+	f := make([]byte, n)
+	for i := range f {
+		f[i] = byte(i)
+	}
+	f[12], f[13] = 0x08, 0x00
+	return f
+}
+
+// add lays f into b as a receive queue does for foreign memory, in segments of at most piece bytes.
+func add(b *Batch, f []byte, piece int) *Packet {
+	n := min(len(f), WindowSize)
+	p := b.Add(n)
+	copy(p.Header(), f)
+	for rest := f[n:]; len(rest) > 0; {
+		k := min(piece, len(rest))
+		b.AddSegment(p, SegmentOf(rest[:k]))
+		rest = rest[k:]
+	}
+	return p
+}
+
+func whole(b *Batch, p *Packet) []byte {
+	out := make([]byte, p.Len())
+	return out[:b.CopyTo(out, p)]
+}
+
+func TestFramesSurviveTheBatch(t *testing.T) {
+	b := NewBatch(nil)
+	for _, n := range []int{14, 60, WindowSize, WindowSize + 1, 1500, 9000} {
+		b.Reset()
+		f := frame(n)
+		p := add(b, f, 700)
+		if p.Len() != n || b.Bytes() != uint64(n) || p.Linear() != (n <= WindowSize) {
+			t.Errorf("frame of %d: Len %d, Bytes %d, Linear %v", n, p.Len(), b.Bytes(), p.Linear())
+		}
+		if !bytes.Equal(whole(b, p), f) {
+			t.Errorf("frame of %d came out changed", n)
+		}
+	}
+}
+
+func TestAFullBatchHoldsThirtyTwo(t *testing.T) {
+	b := NewBatch(make([]byte, BatchMemory))
+	for i := range BatchSize {
+		p := add(b, frame(64), 64)
+		p.Header()[0] = byte(i)
+	}
+	for i := range b.Len() {
+		if got := b.Packet(i).Header()[0]; got != byte(i) {
+			t.Errorf("packet %d holds %d's bytes", i, got)
+		}
+	}
+	b.DropLast()
+	if b.Len() != BatchSize-1 {
+		t.Errorf("Len %d after DropLast", b.Len())
+	}
+}
+
+func TestVLANEdits(t *testing.T) {
+	b := NewBatch(nil)
+	f := frame(60)
+	p := add(b, f, 64)
+	if !p.PushVLAN(TPID8021Q, 0x2064) || p.Len() != 64 {
+		t.Fatalf("push: length %d", p.Len())
+	}
+	if !p.PushVLAN(TPID8021AD, 5) {
+		t.Fatal("second push failed")
+	}
+	want := "000102030405060708090a0b" + "88a80005" + "81002064" + "0800"
+	if got := hex.EncodeToString(p.Header()[:22]); got != want {
+		t.Errorf("two tags: got %s want %s", got, want)
+	}
+	if p.TagBytes() != 8 {
+		t.Errorf("TagBytes %d", p.TagBytes())
+	}
+	p.PopVLAN()
+	p.SetVLANVID(0xfabc)
+	p.SetVLANPCP(7)
+	if tci, ok := p.VLAN(); !ok || tci != 0xeabc {
+		t.Errorf("tci %#x %v, want 0xeabc", tci, ok)
+	}
+	p.PopVLAN()
+	p.PopVLAN() // untagged: nothing
+	if !bytes.Equal(whole(b, p), f) {
+		t.Error("push and pop did not cancel out")
+	}
+	p.SetVLANVID(1)
+	p.SetEthDst([6]byte{1, 2, 3, 4, 5, 6})
+	p.SetEthSrc([6]byte{7, 8, 9, 10, 11, 12})
+	if got := hex.EncodeToString(p.Header()[:14]); got != "0102030405060708090a0b0c0800" {
+		t.Errorf("addresses: %s", got)
+	}
+}
+
+func TestPushStopsAtTheHeadroomsEnd(t *testing.T) {
+	b := NewBatch(nil)
+	p := add(b, frame(200), 500)
+	for range Headroom / vlanTagLen {
+		if !p.PushVLAN(TPID8021Q, 1) {
+			t.Fatal("push failed with headroom left")
+		}
+	}
+	if p.PushVLAN(TPID8021Q, 1) {
+		t.Error("push went past the headroom")
+	}
+	if p.Len() != 200+Headroom {
+		t.Errorf("length %d", p.Len())
+	}
+}
+
+func TestAClonesEditsDoNotShow(t *testing.T) {
+	owned := append(make([]byte, Headroom), frame(1000)...)
+	for _, c := range []struct {
+		name string
+		add  func(b *Batch) *Packet
+	}{
+		{"linear", func(b *Batch) *Packet { return add(b, frame(100), 0) }},
+		{"with segments", func(b *Batch) *Packet { return add(b, frame(1000), 300) }},
+		{"grown into the headroom", func(b *Batch) *Packet {
+			p := add(b, frame(1000), 300)
+			for range 20 {
+				p.PushVLAN(TPID8021Q, 9)
+			}
+			return p
+		}},
+		{"in the source's buffer", func(b *Batch) *Packet { return b.AddOwned(owned, Headroom, 1000) }},
+	} {
+		b := NewBatch(nil)
+		p := c.add(b)
+		before := whole(b, p)
+		j, ok := b.Clone(0)
+		if !ok {
+			t.Fatalf("%s: no clone", c.name)
+		}
+		q := b.Packet(j)
+		if !bytes.Equal(whole(b, q), before) {
+			t.Errorf("%s: the clone differs", c.name)
+		}
+		q.SetEthDst([6]byte{0xff})
+		q.PushVLAN(TPID8021Q, 77)
+		if !bytes.Equal(whole(b, p), before) {
+			t.Errorf("%s: editing the clone changed the original", c.name)
+		}
+	}
+}
+
+func TestClonesAreBounded(t *testing.T) {
+	b := NewBatch(nil)
+	add(b, frame(64), 0)
+	for range MaxClones {
+		if _, ok := b.Clone(0); !ok {
+			t.Fatal("clone refused early")
+		}
+	}
+	if _, ok := b.Clone(0); ok {
+		t.Error("more clones than MaxClones")
+	}
+	b.ResetClones()
+	if _, ok := b.Clone(0); !ok {
+		t.Error("no clone after ResetClones")
+	}
+}
+
+func TestEveryDropReasonHasAName(t *testing.T) {
+	seen := map[string]bool{}
+	for r := range DropReason(NumDropReasons) {
+		if r.String() == "" || r.Sentence() == "" || seen[r.String()] {
+			t.Errorf("reason %d: %q %q", r, r.String(), r.Sentence())
+		}
+		seen[r.String()] = true
+	}
+	if DropReason(200).String() != "unknown" || DropReason(200).Sentence() == "" {
+		t.Error("unknown reasons have no name")
+	}
+}
+
+func TestCounters(t *testing.T) {
+	var c Counters
+	c.Publish(3, 300)
+	c.Publish(1, 60)
+	c.Drop(DropOverMTU, 2)
+	s := c.Snapshot()
+	s.Add(&s)
+	if s.Packets != 8 || s.Bytes != 720 || s.Batches != 4 || s.Dropped() != 4 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestBatchesDoNotAllocate(t *testing.T) {
+	b := NewBatch(nil)
+	f := frame(1500)
+	var c Counters
+	if n := testing.AllocsPerRun(100, func() {
+		b.Reset()
+		for range BatchSize {
+			add(b, f, 1500).PushVLAN(TPID8021Q, 1)
+		}
+		b.Clone(0)
+		c.Publish(uint64(b.Len()), b.Bytes())
+	}); n != 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+}
+
+// BenchmarkWindow is the cost of copying the first bytes of a frame, by window size: what WindowSize was chosen from.
+func BenchmarkWindow(b *testing.B) {
+	src, dst := make([]byte, 1<<20), make([]byte, 512)
+	for _, n := range []int{64, 96, 128, 192, 256} {
+		b.Run(string(rune('0'+n/100))+string(rune('0'+n/10%10))+string(rune('0'+n%10)), func(b *testing.B) {
+			for i := range b.N {
+				copy(dst[:n], src[i*2048&(1<<20-1):])
+			}
+		})
+	}
+}

@@ -1,0 +1,116 @@
+package virtq
+
+import (
+	"unsafe"
+
+	"weft/internal/packet"
+)
+
+// maxSteps bounds the descriptors of one chain that are read, so that a hostile guest cannot buy much time with one
+// frame. It is twice what a batch can carry; a longer chain costs its frame.
+const maxSteps = 2 * maxChain
+
+// chain is what walk gathers: the buffers of one descriptor chain, or of several.
+type chain struct {
+	pieces []packet.Segment // of a bounded capacity
+	total  int              // bytes in pieces
+	fits   bool             // false: there are more pieces than a batch could carry, and pieces holds the first of them
+}
+
+// walk adds to c the chain that starts with the buffer first, whose index in the descriptor table is head. Every buffer
+// must have the direction that write says. It fails when the chain breaks the ring's rules.
+func (r *Ring) walk(c *chain, first *buffer, head uint16, write bool) bool {
+	b, at := *first, head
+	table, entries, inside := r.desc, uint32(r.size), false
+	for steps := uint32(1); ; steps++ {
+		if b.flags&descIndirect != 0 {
+			// A table may stand for the whole chain or end it (virtio 1.3 §2.7.5.3.2).
+			if inside {
+				r.fail(NestedIndirect, at, uint64(b.flags))
+				return false
+			}
+			var ok bool
+			if table, entries, ok = r.indirectTable(&b, at); !ok {
+				return false
+			}
+			inside, at, steps = true, 0, 1
+			// SAFETY: the table has at least one descriptor.
+			r.load(&b, table)
+			if b.flags&descIndirect != 0 {
+				r.fail(NestedIndirect, at, uint64(b.flags))
+				return false
+			}
+		}
+		if (b.flags&descWrite != 0) != write {
+			r.fail(WrongDirection, at, uint64(b.flags))
+			return false
+		}
+		if !r.gather(c, &b) {
+			r.fail(BadAddress, at, b.addr)
+			return false
+		}
+		if b.flags&descNext == 0 {
+			return true
+		}
+		if !c.fits || steps == maxSteps {
+			c.fits = false
+			return true
+		}
+		if steps >= entries {
+			r.fail(ChainTooLong, at, uint64(steps))
+			return false
+		}
+		if uint32(b.next) >= entries {
+			r.fail(NextOutOfRange, at, uint64(b.next))
+			return false
+		}
+		at = b.next
+		// SAFETY: at < entries, so the descriptor lies inside its table.
+		r.load(&b, unsafe.Add(table, uintptr(at)*descSize))
+	}
+}
+
+// indirectTable translates the table that the indirect descriptor b describes. The device ignores descWrite in b (virtio
+// 1.3 §2.7.5.3.2).
+func (r *Ring) indirectTable(b *buffer, at uint16) (table unsafe.Pointer, entries uint32, ok bool) {
+	switch {
+	case !r.indirect:
+		r.fail(IndirectNotNegotiated, at, uint64(b.flags))
+		return nil, 0, false
+	case b.flags&descNext != 0:
+		r.fail(IndirectWithNext, at, uint64(b.flags))
+		return nil, 0, false
+	case b.len == 0 || b.len%descSize != 0:
+		r.fail(IndirectBadLength, at, uint64(b.len))
+		return nil, 0, false
+	}
+	if table = r.memory.translate(b.addr, b.len); table == nil {
+		r.fail(BadAddress, at, b.addr)
+		return nil, 0, false
+	}
+	return table, b.len / descSize, true
+}
+
+// gather adds b's buffer to c; a descriptor of length 0 adds nothing. It fails when a byte is not mapped.
+func (r *Ring) gather(c *chain, b *buffer) bool {
+	if b.len == 0 {
+		return true
+	}
+	had := len(c.pieces)
+	var ok bool
+	if c.pieces, ok = r.memory.split(c.pieces, b.addr, b.len); !ok {
+		return false
+	}
+	before := c.total
+	for _, s := range c.pieces[had:] {
+		c.total += s.Len()
+	}
+	c.fits = c.fits && c.total-before == int(b.len)
+	return true
+}
+
+// after is the part of s that begins n bytes in, n at most its length.
+func after(s packet.Segment, n int) packet.Segment {
+	// SAFETY: n <= s.Len() by the caller's promise.
+	return packet.SegmentAt(unsafe.Add(s.Pointer(), n), uint32(s.Len()-n))
+}

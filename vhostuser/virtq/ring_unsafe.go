@@ -1,0 +1,261 @@
+package virtq
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+
+	"weft/internal/packet"
+	"weft/internal/sys"
+)
+
+// RingConfig is what the front end negotiated for one virtqueue.
+type RingConfig struct {
+	// Size is the number of descriptors: a power of two from 1 to MaxSize.
+	Size uint32
+	// Desc, Avail and Used are the ring's areas: wholly inside guest memory, aligned to 16, 2 and 4 bytes (virtio 1.3
+	// §2.7).
+	Desc, Avail, Used unsafe.Pointer
+	// LastAvail is the next available index to consume.
+	LastAvail uint16
+	// Memory translates the addresses in descriptors.
+	Memory *Memory
+	// HeaderLen is HeaderMergeable with VERSION_1 or MRG_RXBUF, else HeaderLegacy.
+	HeaderLen int
+	// Mergeable and Indirect say that MRG_RXBUF and INDIRECT_DESC were negotiated.
+	Mergeable, Indirect bool
+	// MTU bounds the L3 payload of frames sent to the guest, in bytes; 0 means no bound.
+	MTU int
+	// Call is the eventfd that interrupts the guest, or -1. The ring does not own it.
+	Call int
+}
+
+// burst is how many buffers are staged at a time: read from the ring, translated and prefetched together.
+const burst = packet.BatchSize
+
+// maxChain is how many pieces of one chain are remembered. Frames that need more are dropped.
+const maxChain = packet.MaxSegments
+
+// Ring is one attached virtqueue. All state but call and err belongs to the thread that owns the queue.
+type Ring struct {
+	// Set once.
+	size, mask        uint16 // size wraps to 0 never: MaxSize fits
+	desc, avail, used unsafe.Pointer
+	availIdx          halfWord
+	availFlags        halfWord
+	memory            *Memory
+	headerLen         int
+	maxPayload        int // MTU, or more than any frame
+	mergeable         bool
+	indirect          bool
+
+	// Written by the owner.
+	broken    bool
+	lastAvail uint16 // next available entry to consume
+	usedIdx   uint16 // next used entry to write
+	heads     [burst]uint16
+	bufs      [burst]buffer
+	ptrs      [burst]unsafe.Pointer // of bufs, for prefetching
+	peeked    buffer
+	chain     [maxChain]packet.Segment
+	parts     [maxChain]part // the buffers of a frame that takes several
+
+	// Shared with the session.
+	call atomic.Int32
+	err  atomic.Pointer[RingError]
+}
+
+// buffer is one descriptor as it was read once, with its address translated (zero Segment: not inside one region).
+type buffer struct {
+	seg   packet.Segment
+	addr  uint64
+	len   uint32
+	flags uint16
+	next  uint16
+}
+
+// part is one of the buffers that a frame is spread over.
+type part struct {
+	head uint16
+	room int // bytes
+}
+
+// NewRing checks cfg and makes a ring that goes on where the used index in guest memory says. A front end that hands
+// over a different LastAvail had buffers in flight when its last device died; they are processed again, in order.
+func NewRing(cfg RingConfig) (*Ring, error) {
+	switch {
+	case cfg.Size == 0 || cfg.Size > MaxSize || bits.OnesCount32(cfg.Size) != 1:
+		return nil, fmt.Errorf("virtq: ring size %d is not a power of two from 1 to %d", cfg.Size, MaxSize)
+	case cfg.Desc == nil || cfg.Avail == nil || cfg.Used == nil || cfg.Memory == nil:
+		return nil, errors.New("virtq: ring areas or memory missing")
+	case uintptr(cfg.Desc)%16 != 0 || uintptr(cfg.Avail)%2 != 0 || uintptr(cfg.Used)%4 != 0:
+		return nil, errors.New("virtq: ring areas are not aligned to 16, 2 and 4 bytes")
+	case cfg.HeaderLen != HeaderLegacy && cfg.HeaderLen != HeaderMergeable:
+		return nil, fmt.Errorf("virtq: header length %d is neither %d nor %d", cfg.HeaderLen, HeaderLegacy, HeaderMergeable)
+	}
+	r := &Ring{
+		size: uint16(cfg.Size), mask: uint16(cfg.Size - 1),
+		desc: cfg.Desc, avail: cfg.Avail, used: cfg.Used,
+		availFlags: halfWordAt(cfg.Avail), availIdx: halfWordAt(unsafe.Add(cfg.Avail, 2)),
+		memory: cfg.Memory, headerLen: cfg.HeaderLen,
+		mergeable: cfg.Mergeable, indirect: cfg.Indirect,
+		maxPayload: packet.MaxFrame,
+	}
+	if cfg.MTU > 0 {
+		r.maxPayload = cfg.MTU
+	}
+	r.call.Store(int32(cfg.Call))
+	// SAFETY: used points at a ring area of at least UsedBytes bytes, aligned to 4.
+	r.usedIdx = uint16(atomic.LoadUint32((*uint32)(r.used)) >> 16)
+	r.lastAvail = r.usedIdx
+	r.publish() // tells the guest that we poll
+	return r, nil
+}
+
+// LastAvail is the next available index that the device would consume: exact once no PMD thread uses the ring.
+func (r *Ring) LastAvail() uint16 { return r.lastAvail }
+
+// SetCall replaces the eventfd that interrupts the guest (-1: none). The old one may be used until a quiescent point.
+func (r *Ring) SetCall(fd int) { r.call.Store(int32(fd)) }
+
+// Err is a *RingError when the guest broke the ring, else nil.
+func (r *Ring) Err() error {
+	if err := r.err.Load(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// fail breaks the ring. It happens once in a ring's life, so it may allocate.
+func (r *Ring) fail(v Violation, descriptor uint16, value uint64) {
+	r.broken = true
+	r.err.Store(&RingError{Violation: v, Index: r.lastAvail, Descriptor: descriptor, Value: value})
+}
+
+// halfWord is 16 bits of guest memory, read through the aligned 32-bit word around them: Go has no 16-bit atomics.
+type halfWord struct {
+	word  *uint32
+	shift uint8
+}
+
+func halfWordAt(p unsafe.Pointer) halfWord {
+	odd := uintptr(p) % 4
+	// SAFETY: p is 2-aligned, so its word starts at p or 2 bytes before, on the same page, hence mapped.
+	return halfWord{(*uint32)(unsafe.Add(p, -int(odd))), uint8(odd * 8)}
+}
+
+func (h halfWord) load() uint16 { return uint16(atomic.LoadUint32(h.word) >> (h.shift & 31)) }
+
+// available is how many entries the guest has made available. An index that is further ahead than the ring is long breaks
+// the ring.
+func (r *Ring) available() int {
+	idx := r.availIdx.load()
+	n := idx - r.lastAvail
+	if n > r.size {
+		r.fail(AvailIndexJump, 0, uint64(idx))
+		return 0
+	}
+	return int(n)
+}
+
+// stage reads n available entries (at most burst), from the one that is skip behind lastAvail, and the descriptors that
+// they name, translates their addresses and prefetches the buffers. It returns how many it staged; fewer than n only when
+// the ring broke.
+func (r *Ring) stage(skip uint16, n int, write bool) int {
+	for i := range r.heads[:n] {
+		at := (r.lastAvail + skip + uint16(i)) & r.mask
+		// SAFETY: at < size, so the entry lies inside the available ring.
+		head := *(*uint16)(unsafe.Add(r.avail, ringHeader+uintptr(at)*availElem))
+		if head > r.mask {
+			r.fail(HeadOutOfRange, head, uint64(head))
+			n = i
+			break
+		}
+		r.heads[i] = head
+	}
+	for i := range r.heads[:n] {
+		b := &r.bufs[i]
+		// SAFETY: every head was bounded above, so the descriptor lies inside the table.
+		r.load(b, unsafe.Add(r.desc, uintptr(r.heads[i])*descSize))
+		p := r.memory.translate(b.addr, b.len)
+		b.seg = packet.SegmentAt(p, b.len)
+		r.ptrs[i] = p
+	}
+	if write {
+		sys.PrefetchWriteEach(&r.ptrs[0], n)
+	} else {
+		sys.PrefetchEach(&r.ptrs[0], n)
+	}
+	return n
+}
+
+// peek reads the entry that is skip behind lastAvail and its descriptor, beyond the staged ones. The buffer is valid until
+// the next peek. It is nil when the ring broke.
+func (r *Ring) peek(skip uint16, head *uint16) *buffer {
+	at := (r.lastAvail + skip) & r.mask
+	// SAFETY: at < size, so the entry lies inside the available ring.
+	*head = *(*uint16)(unsafe.Add(r.avail, ringHeader+uintptr(at)*availElem))
+	if *head > r.mask {
+		r.fail(HeadOutOfRange, *head, uint64(*head))
+		return nil
+	}
+	// SAFETY: head is bounded, so the descriptor lies inside the table.
+	r.load(&r.peeked, unsafe.Add(r.desc, uintptr(*head)*descSize))
+	return &r.peeked
+}
+
+// load reads the descriptor at d once.
+func (r *Ring) load(b *buffer, d unsafe.Pointer) {
+	// SAFETY: d points at 16 readable bytes of a descriptor table; the caller bounded it.
+	b.addr = *(*uint64)(d)
+	rest := *(*uint64)(unsafe.Add(d, 8))
+	b.len = uint32(rest)
+	b.flags = uint16(rest >> 32)
+	b.next = uint16(rest >> 48)
+}
+
+// put writes used entry number skip behind usedIdx: the chain that began at head, of which n bytes were written. It
+// becomes visible with publish.
+func (r *Ring) put(skip int, head uint16, n uint32) {
+	at := (r.usedIdx + uint16(skip)) & r.mask
+	// SAFETY: at < size, so the entry lies inside the used ring; entries are 4-aligned, and amd64 stores 8 bytes at once.
+	*(*uint64)(unsafe.Add(r.used, ringHeader+uintptr(at)*usedElemSize)) = uint64(head) | uint64(n)<<32
+}
+
+// publish makes used entries up to usedIdx visible. The store is a locked exchange: it also orders the entries before the
+// index, and the index before the reading of the guest's flags in interrupt (virtio 1.3 §2.7.13.4.1).
+func (r *Ring) publish() {
+	// SAFETY: used points at a ring area of at least UsedBytes bytes, aligned to 4. Only the device writes this word.
+	atomic.StoreUint32((*uint32)(r.used), usedNoNotify|uint32(r.usedIdx)<<16)
+}
+
+// interrupt signals the guest unless it said that it polls.
+func (r *Ring) interrupt() {
+	if r.availFlags.load()&availNoInterrupt != 0 {
+		return
+	}
+	if fd := r.call.Load(); fd >= 0 {
+		sys.SignalEvent(int(fd))
+	}
+}
+
+// fill writes a virtio-net header for one buffer (virtio 1.3 §5.1.6: no offload, num_buffers 1) and p's frame to dst, which
+// has room for both.
+func (r *Ring) fill(dst packet.Segment, b *packet.Batch, p *packet.Packet) {
+	d := dst.Pointer()
+	// SAFETY: the caller checked that dst has headerLen+p.Len() bytes, which are mapped.
+	*(*uint64)(d) = 0
+	if r.headerLen == HeaderMergeable {
+		*(*uint32)(unsafe.Add(d, 8)) = 1 << 16
+	} else {
+		*(*uint16)(unsafe.Add(d, 8)) = 0
+	}
+	d = unsafe.Add(d, r.headerLen)
+	n := copy(unsafe.Slice((*byte)(d), p.HeaderLen()), p.Header())
+	for _, s := range b.Segments(p) {
+		d = unsafe.Add(d, n)
+		n = copy(unsafe.Slice((*byte)(d), s.Len()), s.Bytes())
+	}
+}

@@ -1,0 +1,131 @@
+package virtq
+
+import (
+	"sync/atomic"
+
+	"weft/internal/packet"
+)
+
+// RxQueue is a guest's transmitq, from which the switch receives. It implements pmd.RxQueue.
+type RxQueue struct {
+	ring     atomic.Pointer[Ring]
+	borrowed *Ring // between Receive and Release
+	onError  func()
+	counters packet.Counters
+}
+
+// NewRxQueue makes a queue without a ring. onError is called on the PMD thread when a ring breaks, once for each ring; it
+// must not block.
+func NewRxQueue(onError func()) *RxQueue { return &RxQueue{onError: onError} }
+
+// Attach makes the queue use r.
+func (q *RxQueue) Attach(r *Ring) { q.ring.Store(r) }
+
+// Detach takes the ring away and returns it, or nil when there was none. A PMD thread may use it until it has passed a
+// quiescent point.
+func (q *RxQueue) Detach() *Ring { return q.ring.Swap(nil) }
+
+// Counters returns what was received, and the frames dropped on reception.
+func (q *RxQueue) Counters() packet.CounterSnapshot { return q.counters.Snapshot() }
+
+// Receive takes up to packet.BatchSize frames off the ring: the headers are copied into b, the rest of each frame is lent
+// from guest memory until Release.
+func (q *RxQueue) Receive(b *packet.Batch) int {
+	r := q.ring.Load()
+	if r == nil || r.broken {
+		return 0
+	}
+	b.Reset()
+	if n := min(r.available(), burst); n > 0 {
+		q.take(r, b, r.stage(0, n, false))
+	}
+	if r.broken {
+		q.onError()
+	}
+	q.borrowed = r
+	if b.Len() == 0 {
+		q.Release(b) // whatever was taken was dropped
+		return 0
+	}
+	q.counters.Publish(uint64(b.Len()), b.Bytes())
+	return b.Len()
+}
+
+// take turns n staged buffers into packets, and stops early when b is full of segments or the ring breaks.
+func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
+	for i := range r.bufs[:n] {
+		buf := &r.bufs[i]
+		var whole chain
+		if buf.flags&(descNext|descIndirect|descWrite) == 0 && buf.seg.Pointer() != nil {
+			r.chain[0] = buf.seg
+			whole = chain{pieces: r.chain[:1], total: int(buf.len), fits: true}
+		} else {
+			whole = chain{pieces: r.chain[:0], fits: true}
+			if !r.walk(&whole, buf, r.heads[i], false) {
+				return
+			}
+		}
+		frame := whole.total - r.headerLen
+		switch {
+		case frame <= 0:
+			q.counters.Drop(packet.DropBadDescriptor, 1)
+		case frame < packet.MinFrame:
+			q.counters.Drop(packet.DropRunt, 1)
+		case !whole.fits || frame > packet.MaxFrame:
+			q.counters.Drop(packet.DropTooManySegments, 1)
+		default:
+			if !r.lend(b, whole.pieces, frame) {
+				return
+			}
+		}
+		r.lastAvail++
+	}
+}
+
+// lend adds the frame of n bytes behind the virtio-net header in pieces to b. It fails, adding nothing, when b has too few
+// free segments.
+func (r *Ring) lend(b *packet.Batch, pieces []packet.Segment, n int) bool {
+	if len(pieces) > b.SegmentsFree() {
+		return false
+	}
+	// The header tells nothing: no offload is offered, so its fields are zero by specification and ignored in fact.
+	skip := r.headerLen
+	for skip >= pieces[0].Len() {
+		skip -= pieces[0].Len()
+		pieces = pieces[1:]
+	}
+	p := b.Add(min(n, packet.WindowSize))
+	window := p.Header()
+	for {
+		src := pieces[0].Bytes()[skip:]
+		c := copy(window, src)
+		window = window[c:]
+		skip += c
+		if len(window) == 0 {
+			break
+		}
+		pieces, skip = pieces[1:], 0
+	}
+	for _, s := range pieces {
+		if skip < s.Len() {
+			b.AddSegment(p, after(s, skip))
+		}
+		skip = 0
+	}
+	return true
+}
+
+// Release returns the buffers of the last Receive to the guest.
+func (q *RxQueue) Release(*packet.Batch) {
+	r := q.borrowed
+	n := r.lastAvail - r.usedIdx
+	if n == 0 {
+		return
+	}
+	for i, head := range r.heads[:n] {
+		r.put(i, head, 0)
+	}
+	r.usedIdx += n
+	r.publish()
+	r.interrupt()
+}

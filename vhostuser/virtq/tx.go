@@ -1,0 +1,213 @@
+package virtq
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"weft/internal/packet"
+)
+
+// TxQueue is a guest's receiveq, to which the switch transmits.
+type TxQueue struct {
+	ring     atomic.Pointer[Ring]
+	absent   atomic.Uint32 // the packet.DropReason while there is no ring
+	onError  func()
+	counters packet.Counters
+}
+
+// NewTxQueue makes a queue without a ring. onError is called on the PMD thread when a ring breaks, once for each ring; it
+// must not block.
+func NewTxQueue(onError func()) *TxQueue {
+	q := &TxQueue{onError: onError}
+	q.SetAbsentReason(packet.DropPortDown)
+	return q
+}
+
+// Attach makes the queue use r.
+func (q *TxQueue) Attach(r *Ring) { q.ring.Store(r) }
+
+// Detach takes the ring away and returns it, or nil when there was none. A PMD thread may use it until it has passed a
+// quiescent point.
+func (q *TxQueue) Detach() *Ring { return q.ring.Swap(nil) }
+
+// SetAbsentReason says why frames are dropped while no ring is attached.
+func (q *TxQueue) SetAbsentReason(why packet.DropReason) { q.absent.Store(uint32(why)) }
+
+// Counters returns what was transmitted, and the frames dropped by reason.
+func (q *TxQueue) Counters() packet.CounterSnapshot { return q.counters.Snapshot() }
+
+// txBurst is the progress of one Transmit.
+type txBurst struct {
+	free     int // entries available behind those taken
+	next     int // the next staged buffer
+	staged   int // buffers staged
+	taken    int // used entries written since the last publish
+	packets  uint64
+	bytes    uint64
+	overMTU  uint64
+	tooLong  uint64
+	leftover int // packets without a buffer
+}
+
+// Transmit copies the packets of b that idx lists into the guest's buffers, in order, and keeps nothing. A packet that
+// cannot be delivered is counted by reason; the buffers that it would have taken stay for the next.
+func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
+	r := q.ring.Load()
+	if r == nil || r.broken {
+		why := packet.DropReason(q.absent.Load())
+		if r != nil {
+			why = packet.DropBadDescriptor
+		}
+		q.counters.Drop(why, uint64(len(idx)))
+		return
+	}
+	t := txBurst{free: r.available()}
+	for i, at := range idx {
+		p := b.Packet(int(at))
+		if p.Len() > r.maxPayload && overMTU(p, r.maxPayload) {
+			t.overMTU++
+			continue
+		}
+		if t.next == t.staged && !r.restage(&t, len(idx)-i) {
+			t.leftover = len(idx) - i
+			break
+		}
+		buf := &r.bufs[t.next]
+		if need := r.headerLen + p.Len(); buf.flags&(descNext|descIndirect|descWrite) == descWrite &&
+			need <= int(buf.len) && buf.seg.Pointer() != nil {
+			r.fill(buf.seg, b, p)
+			r.put(t.taken, r.heads[t.next], uint32(need))
+			t.next++
+			t.taken++
+			t.packets++
+			t.bytes += uint64(p.Len())
+			continue
+		}
+		if !r.scatter(&t, b, p) {
+			t.leftover = len(idx) - i
+			break
+		}
+	}
+	q.finish(r, &t)
+}
+
+// restage stages the next buffers, up to want of them. It fails when there is none.
+func (r *Ring) restage(t *txBurst, want int) bool {
+	n := min(t.free, want, burst)
+	if n == 0 {
+		return false
+	}
+	t.staged = r.stage(uint16(t.taken), n, true)
+	t.next = 0
+	t.free -= t.staged
+	return t.staged > 0
+}
+
+// scatter delivers p where one plain descriptor does not suffice: to a chain, or over several buffers when they are
+// mergeable (virtio 1.3 §5.1.6.4). It fails when the guest has too few buffers, or broke the ring.
+func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
+	need := r.headerLen + p.Len()
+	all := chain{pieces: r.chain[:0], fits: true}
+	n := 0 // buffers
+	for all.total < need {
+		switch {
+		case n > 0 && !r.mergeable, n == len(r.parts), !all.fits:
+			t.tooLong++
+			return true
+		case n == t.staged-t.next+t.free:
+			return false
+		}
+		var buf *buffer
+		if t.next+n < t.staged {
+			buf, r.parts[n].head = &r.bufs[t.next+n], r.heads[t.next+n]
+		} else if buf = r.peek(uint16(t.taken+n), &r.parts[n].head); buf == nil {
+			return false
+		}
+		had := all.total
+		if !r.walk(&all, buf, r.parts[n].head, true) {
+			return false
+		}
+		r.parts[n].room = all.total - had
+		n++
+	}
+	r.spread(all.pieces, b, p, n)
+	for i := range r.parts[:n] {
+		written := min(need, r.parts[i].room)
+		r.put(t.taken+i, r.parts[i].head, uint32(written))
+		need -= written
+	}
+	t.taken += n
+	t.packets++
+	t.bytes += uint64(p.Len())
+	if t.next += n; t.next > t.staged {
+		t.free -= t.next - t.staged
+		t.next, t.staged = 0, 0
+	}
+	return true
+}
+
+// spread copies a virtio-net header that announces n buffers, then p's frame, over pieces, which have room for both.
+func (r *Ring) spread(pieces []packet.Segment, b *packet.Batch, p *packet.Packet, n int) {
+	var header [HeaderMergeable]byte
+	binary.LittleEndian.PutUint16(header[HeaderLegacy:], uint16(n))
+	out := cursor{pieces: pieces}
+	out.write(header[:r.headerLen])
+	out.write(p.Header())
+	for _, s := range b.Segments(p) {
+		out.write(s.Bytes())
+	}
+}
+
+// cursor writes a stream of bytes over pieces.
+type cursor struct {
+	pieces []packet.Segment
+	off    int // in the first of them
+}
+
+func (c *cursor) write(src []byte) {
+	for len(src) > 0 {
+		n := copy(c.pieces[0].Bytes()[c.off:], src)
+		src = src[n:]
+		if c.off += n; c.off == c.pieces[0].Len() {
+			c.pieces, c.off = c.pieces[1:], 0
+		}
+	}
+}
+
+// overMTU reports whether a frame's payload behind Ethernet header and VLAN tags is longer than mtu.
+func overMTU(p *packet.Packet, mtu int) bool {
+	over := p.Len() - mtu - packet.MinFrame
+	if over <= 0 {
+		return false
+	}
+	return over > p.TagBytes()
+}
+
+// finish publishes what the burst wrote and counts what it did.
+func (q *TxQueue) finish(r *Ring, t *txBurst) {
+	if t.taken > 0 {
+		r.lastAvail += uint16(t.taken)
+		r.usedIdx += uint16(t.taken)
+		r.publish()
+		r.interrupt()
+	}
+	if t.packets > 0 {
+		q.counters.Publish(t.packets, t.bytes)
+	}
+	if t.overMTU > 0 {
+		q.counters.Drop(packet.DropOverMTU, t.overMTU)
+	}
+	if t.tooLong > 0 {
+		q.counters.Drop(packet.DropFrameTooLong, t.tooLong)
+	}
+	if t.leftover > 0 {
+		why := packet.DropNoDescriptor
+		if r.broken {
+			why = packet.DropBadDescriptor
+		}
+		q.counters.Drop(why, uint64(t.leftover))
+	}
+	if r.broken {
+		q.onError()
+	}
+}
