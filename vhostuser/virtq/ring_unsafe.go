@@ -237,7 +237,7 @@ func (r *Ring) interrupt() {
 		return
 	}
 	if fd := r.call.Load(); fd >= 0 {
-		sys.SignalEvent(int(fd))
+		sys.KickEvent(int(fd))
 	}
 }
 

@@ -55,15 +55,23 @@ func (q *RxQueue) Receive(b *packet.Batch) int {
 func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
 	for i := range r.bufs[:n] {
 		buf := &r.bufs[i]
-		var whole chain
-		if buf.flags&(descNext|descIndirect|descWrite) == 0 && buf.seg.Pointer() != nil {
-			r.chain[0] = buf.seg
-			whole = chain{pieces: r.chain[:1], total: int(buf.len), fits: true}
-		} else {
-			whole = chain{pieces: r.chain[:0], fits: true}
-			if !r.walk(&whole, buf, r.heads[i], false) {
+		if frame := int(buf.len) - r.headerLen; buf.flags&(descNext|descIndirect|descWrite) == 0 &&
+			buf.seg.Pointer() != nil && frame >= packet.MinFrame && frame <= packet.MaxFrame {
+			if b.SegmentsFree() == 0 {
 				return
 			}
+			src := after(buf.seg, r.headerLen)
+			p := b.Add(min(frame, packet.WindowSize))
+			copy(p.Header(), src.Bytes())
+			if frame > packet.WindowSize {
+				b.AddSegment(p, after(src, packet.WindowSize))
+			}
+			r.lastAvail++
+			continue
+		}
+		whole := chain{pieces: r.chain[:0], fits: true}
+		if !r.walk(&whole, buf, r.heads[i], false) {
+			return
 		}
 		frame := whole.total - r.headerLen
 		switch {
