@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KickEvent is SignalEvent for PMD threads: a raw system call, of which Go's scheduler learns nothing, so that the thread
+// KickEvent adds one to an eventfd by a raw system call, of which Go's scheduler learns nothing, so that a PMD thread
 // keeps its processor. Errors are ignored: a peer that is gone will be noticed by its session.
 func KickEvent(fd int) {
 	one := uint64(1)
