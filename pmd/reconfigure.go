@@ -1,0 +1,221 @@
+package pmd
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	"weft/numa"
+)
+
+// Reconfigure changes CPUs, idle back-off and OnFault while traffic flows. Threads on CPUs that stay go on undisturbed
+// and keep their queues, unless CPUs were added: then all queues are assigned anew, as by Rebalance. Queues of threads
+// that end are handed to others first. On error nothing has changed.
+func (m *Manager) Reconfigure(cfg Config) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped {
+		return ErrStopped
+	}
+	idle, err := cfg.Idle.withDefaults()
+	if err != nil {
+		return err
+	}
+	cfg.Idle = idle
+	cpus, err := m.chooseCPUs(cfg.CPUs)
+	if err != nil {
+		return err
+	}
+	var keep, leave []*thread
+	for _, t := range *m.threads.Load() {
+		if slices.Contains(cpus, t.cpu) {
+			keep = append(keep, t)
+		} else {
+			leave = append(leave, t)
+		}
+	}
+	added := slices.DeleteFunc(slices.Clone(cpus), func(c int) bool { return slices.Contains(cpusOf(keep), c) })
+	m.procs.reserve(len(keep) + len(leave) + len(added))
+	fresh, err := m.startThreads(added, append(slices.Clone(keep), leave...))
+	if err != nil {
+		m.procs.reserve(len(keep) + len(leave))
+		return err
+	}
+	exclusive := m.cfg.Exclusive
+	m.cfg = cfg
+	threads := append(keep, fresh...)
+	slices.SortFunc(threads, func(a, b *thread) int { return a.cpu - b.cpu })
+	m.settleQueues(threads, leave, len(added) > 0)
+	m.endThreads(leave)
+	m.threads.Store(&threads)
+	m.procs.reserve(len(threads))
+	switch {
+	case cfg.Exclusive:
+		m.confine(without(m.allowed, cpus), threads)
+	case exclusive:
+		m.confine(m.allowed, threads)
+	}
+	return nil
+}
+
+// settleQueues gives the queues to threads, taking them from those that leave.
+func (m *Manager) settleQueues(threads, leave []*thread, anew bool) {
+	list := m.sorted()
+	placed := assign(slotsOf(threads), m.demands(list, threads, true))
+	m.place(append(slices.Clone(threads), leave...), list, placed)
+	if anew {
+		m.rebalance(list, threads)
+	}
+	for _, q := range list {
+		m.warnPin(q)
+	}
+}
+
+// chooseCPUs checks the CPUs that were asked for, or chooses some when there are none.
+func (m *Manager) chooseCPUs(asked []int) ([]int, error) {
+	if len(asked) == 0 {
+		cpus := m.topo.DefaultCPUs(m.allowed)
+		if len(cpus) == 0 {
+			return nil, errors.New("pmd: this process is allowed no CPU that is online: no PMD thread can run")
+		}
+		return cpus, nil
+	}
+	cpus := slices.Sorted(slices.Values(asked))
+	if len(slices.Compact(slices.Clone(cpus))) != len(cpus) {
+		return nil, fmt.Errorf("pmd: CPUs %v: a CPU is named twice", asked)
+	}
+	for _, c := range cpus {
+		if _, online := m.topo.CPU(c); !online {
+			return nil, fmt.Errorf("pmd: CPU %d is not online: there are %s", c, numa.FormatCPUs(m.topo.Online()))
+		}
+	}
+	return cpus, nil
+}
+
+// startThreads starts a thread on each of cpus, all or none. beside are those there already.
+func (m *Manager) startThreads(cpus []int, beside []*thread) ([]*thread, error) {
+	all := slices.Clone(beside)
+	var fresh []*thread
+	for _, cpu := range cpus {
+		t := &thread{
+			id: freeID(all), cpu: cpu, node: m.topo.NodeOfCPU(cpu), topo: m.topo,
+			newProcessor: m.newProcessor, onFault: m.handleFault,
+			started: make(chan error, 1), done: make(chan struct{}),
+		}
+		t.list.Store(&queueList{})
+		t.load.begin()
+		all, fresh = append(all, t), append(fresh, t)
+		// Synchronize must not miss a thread that runs: publish before starting.
+		published := slices.Clone(all)
+		m.threads.Store(&published)
+		if err := t.start(); err != nil {
+			m.endThreads(fresh)
+			m.threads.Store(&beside)
+			return nil, fmt.Errorf("pmd: start the thread on CPU %d: %w", cpu, err)
+		}
+		m.log.Info("PMD thread started", "thread", t.id, "cpu", t.cpu, "node", t.node, "tid", t.tid)
+	}
+	return fresh, nil
+}
+
+// endThreads tells threads to stop and waits until they have.
+func (m *Manager) endThreads(threads []*thread) {
+	for _, t := range threads {
+		t.list.Store(&queueList{stop: true})
+	}
+	for _, t := range threads {
+		<-t.done
+		m.log.Info("PMD thread ended", "thread", t.id, "cpu", t.cpu)
+	}
+}
+
+// confine keeps every thread of the process but the PMD threads on cpus. Without a CPU for them they stay where they are.
+// A failure costs latency and nothing else: it is logged.
+func (m *Manager) confine(cpus []int, threads []*thread) {
+	if len(cpus) == 0 {
+		m.log.Warn("PMD threads take every allowed CPU: the rest of the process shares them", "cpus", numa.FormatCPUs(m.allowed))
+		cpus = m.allowed
+	}
+	tids := make([]int, len(threads))
+	for i, t := range threads {
+		tids[i] = t.tid
+	}
+	if err := m.topo.ConfineProcess(cpus, tids); err != nil {
+		m.log.Warn("the rest of the process is not kept off the PMD threads' CPUs", "error", err)
+	}
+}
+
+// spareProcs is how many of Go's Ps there are to be beside one for each PMD thread, which never lets go of its own: one
+// for the control side to run on, and one at hand for a PMD thread that the runtime preempted.
+const spareProcs = 2
+
+// procReserve raises GOMAXPROCS when PMD threads would leave too little of it.
+type procReserve struct {
+	original int // GOMAXPROCS as found, 0: untouched
+	set      int // as set
+}
+
+// reserve makes room for so many PMD threads.
+func (r *procReserve) reserve(threads int) {
+	now := runtime.GOMAXPROCS(0)
+	if r.original == 0 {
+		r.original = now
+	} else if now != r.set {
+		return // somebody else changed it: it is theirs
+	}
+	r.set = max(r.original, threads+spareProcs)
+	if r.set != now {
+		runtime.GOMAXPROCS(r.set)
+	}
+}
+
+// restore undoes what reserve did.
+func (r *procReserve) restore() {
+	if r.original != 0 && r.original != r.set && runtime.GOMAXPROCS(0) == r.set {
+		runtime.GOMAXPROCS(r.original)
+	}
+	r.original = 0
+}
+
+// freeID is the lowest number that no thread has.
+func freeID(threads []*thread) int {
+	for id := 0; ; id++ {
+		if !slices.ContainsFunc(threads, func(t *thread) bool { return t.id == id }) {
+			return id
+		}
+	}
+}
+
+func slotsOf(threads []*thread) []slot {
+	slots := make([]slot, len(threads))
+	for i, t := range threads {
+		slots[i] = slot{cpu: t.cpu, node: t.node}
+	}
+	return slots
+}
+
+func cpusOf(threads []*thread) []int {
+	cpus := make([]int, len(threads))
+	for i, t := range threads {
+		cpus[i] = t.cpu
+	}
+	slices.Sort(cpus)
+	return cpus
+}
+
+func sortQueues(list []*polledQueue) {
+	slices.SortFunc(list, func(a, b *polledQueue) int {
+		x, y := &a.control.spec, &b.control.spec
+		if c := strings.Compare(x.PortName, y.PortName); c != 0 {
+			return c
+		}
+		return x.Index - y.Index
+	})
+}
+
+// without is the elements of a that are not in b.
+func without(a, b []int) []int {
+	return slices.DeleteFunc(slices.Clone(a), func(c int) bool { return slices.Contains(b, c) })
+}
