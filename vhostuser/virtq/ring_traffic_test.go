@@ -44,8 +44,8 @@ func newRig(t testing.TB, cfg vhosttest.Config) *rig {
 	})
 	r := &rig{t: t, cfg: cfg, guest: g, batch: packet.NewBatch(nil)}
 	var regions []virtq.Region
-	for i, reg := range g.Memory().Regions() {
-		if !g.Memory().Layout()[i].Reserved {
+	for _, reg := range g.Memory().Regions() {
+		if reg.GPA != secretGPA {
 			regions = append(regions, virtq.Region(reg))
 		}
 	}
@@ -135,82 +135,77 @@ func randomFrame(rng *rand.Rand, least, most int) []byte {
 	return f
 }
 
+type layout = vhosttest.Layout
+
 // layouts are the ways in which drivers lay out their rings and buffers.
-func layouts() map[string]vhosttest.Config {
-	base := vhosttest.Config{RingSize: 64, MaxFrame: 9000, SlotSize: 9100, Verify: true, FirstIndex: 65500}
-	all := map[string]vhosttest.Config{}
-	add := func(name string, f func(c *vhosttest.Config)) {
-		c := base
-		f(&c)
-		all[name] = c
-	}
-	type layout = vhosttest.Layout
-	add("one descriptor", func(*vhosttest.Config) {})
-	add("legacy header of 10 bytes", func(c *vhosttest.Config) { c.Legacy = true })
-	add("header in its own descriptor", func(c *vhosttest.Config) {
+var layouts = map[string]func(c *vhosttest.Config){
+	"one descriptor":            func(*vhosttest.Config) {},
+	"legacy header of 10 bytes": func(c *vhosttest.Config) { c.Legacy = true },
+	"header in its own descriptor": func(c *vhosttest.Config) {
 		c.TxLayout, c.RxLayout = layout{HeaderPieces: 1}, layout{HeaderPieces: 1}
-	})
-	add("header over three descriptors, frame over five", func(c *vhosttest.Config) {
+	},
+	"header over three descriptors, frame over five": func(c *vhosttest.Config) {
 		c.TxLayout = layout{HeaderPieces: 3, DataPieces: 5}
 		c.RxLayout = c.TxLayout
-	})
-	add("random chains", func(c *vhosttest.Config) {
+	},
+	"random chains": func(c *vhosttest.Config) {
 		c.TxLayout = layout{DataPieces: 20, Random: true}
 		c.RxLayout, c.Seed = c.TxLayout, 7
-	})
-	add("random chains, legacy header", func(c *vhosttest.Config) {
+	},
+	"random chains, legacy header": func(c *vhosttest.Config) {
 		c.TxLayout = layout{DataPieces: 20, Random: true}
 		c.RxLayout, c.Legacy = c.TxLayout, true
-	})
-	add("chains as long as the ring", func(c *vhosttest.Config) {
+	},
+	"chains as long as the ring": func(c *vhosttest.Config) {
 		c.RingSize = 8
 		c.TxLayout, c.RxLayout = layout{HeaderPieces: 1, DataPieces: 7}, layout{HeaderPieces: 2, DataPieces: 6}
-	})
-	add("small buffers in long chains", func(c *vhosttest.Config) { c.SlotSize, c.RingSize = 512, 256 })
-	add("indirect", func(c *vhosttest.Config) {
+	},
+	"small buffers in long chains": func(c *vhosttest.Config) { c.SlotSize, c.RingSize = 512, 256 },
+	"indirect": func(c *vhosttest.Config) {
 		c.Indirect = true
 		c.TxLayout = layout{HeaderPieces: 1, DataPieces: 4, Indirect: true}
 		c.RxLayout, c.SlotSize = c.TxLayout, 3000
-	})
-	add("indirect, random", func(c *vhosttest.Config) {
+	},
+	"indirect, random": func(c *vhosttest.Config) {
 		c.Indirect = true
 		c.TxLayout = layout{DataPieces: 30, Random: true, Indirect: true}
 		c.RxLayout, c.RingSize = c.TxLayout, 32
-	})
-	add("indirect in a ring of one", func(c *vhosttest.Config) {
+	},
+	"indirect in a ring of one": func(c *vhosttest.Config) {
 		c.RingSize, c.Indirect = 1, true
 		c.TxLayout, c.RxLayout = layout{Indirect: true}, layout{Indirect: true}
-	})
-	add("a ring of one", func(c *vhosttest.Config) { c.RingSize = 1 })
-	add("a ring of two", func(c *vhosttest.Config) { c.RingSize = 2 })
-	add("the largest ring", func(c *vhosttest.Config) {
+	},
+	"a ring of one": func(c *vhosttest.Config) { c.RingSize = 1 },
+	"a ring of two": func(c *vhosttest.Config) { c.RingSize = 2 },
+	"the largest ring": func(c *vhosttest.Config) {
 		c.RingSize, c.MaxFrame, c.SlotSize, c.Verify = 32768, 1000, 1024, false
-	})
-	add("avail ring at 2 modulo 4", func(c *vhosttest.Config) { c.OddAvail = true })
-	add("mergeable", func(c *vhosttest.Config) { c.Mergeable = true })
-	add("mergeable, legacy", func(c *vhosttest.Config) { c.Mergeable, c.Legacy, c.RxBuffer = true, true, 1526 })
-	add("mergeable, buffers of 100 bytes", func(c *vhosttest.Config) {
+	},
+	"avail ring at 2 modulo 4": func(c *vhosttest.Config) { c.OddAvail = true },
+	"mergeable":                func(c *vhosttest.Config) { c.Mergeable = true },
+	"mergeable, legacy":        func(c *vhosttest.Config) { c.Mergeable, c.Legacy, c.RxBuffer = true, true, 1526 },
+	"mergeable, buffers of 100 bytes": func(c *vhosttest.Config) {
 		c.Mergeable, c.RxBuffer, c.RingSize = true, 100, 256
-	})
-	add("mergeable, buffers of 1500 bytes in random chains", func(c *vhosttest.Config) {
+	},
+	"mergeable, buffers of 1500 bytes in random chains": func(c *vhosttest.Config) {
 		c.Mergeable, c.RxBuffer = true, 1500
 		c.RxLayout = layout{DataPieces: 6, Random: true}
-	})
-	add("mergeable, indirect, random", func(c *vhosttest.Config) {
+	},
+	"mergeable, indirect, random": func(c *vhosttest.Config) {
 		c.Mergeable, c.Indirect, c.RxBuffer = true, true, 700
 		c.RxLayout = layout{DataPieces: 6, Random: true, Indirect: true}
 		c.TxLayout = c.RxLayout
-	})
-	add("many regions", func(c *vhosttest.Config) {
+	},
+	"many regions": func(c *vhosttest.Config) {
 		for i := range uint64(8) {
 			c.Regions = append(c.Regions, vhosttest.RegionLayout{GPA: (7 - i) << 32, Size: 1 << 20, Gap: i << 12})
 		}
-	})
-	return all
+	},
 }
 
 func TestFramesOfEveryLayoutArriveByteForByte(t *testing.T) {
-	for name, cfg := range layouts() {
+	for name, vary := range layouts {
+		cfg := vhosttest.Config{RingSize: 64, MaxFrame: 9000, SlotSize: 9100, Verify: true, FirstIndex: 65500}
+		vary(&cfg)
 		t.Run(name, func(t *testing.T) {
 			t.Run("from the guest", func(t *testing.T) { fromGuest(newRig(t, cfg), 600) })
 			t.Run("to the guest", func(t *testing.T) { toGuest(newRig(t, cfg), 600) })
@@ -281,7 +276,8 @@ func toGuest(r *rig, total int) {
 		r.healthy()
 		after := r.tx.Counters()
 		taken := int(after.Packets - before.Packets)
-		if lost := after.Drops[packet.DropNoDescriptor] - before.Drops[packet.DropNoDescriptor]; taken+int(lost) != len(burst) {
+		lost := after.Drops[packet.DropNoDescriptor] - before.Drops[packet.DropNoDescriptor]
+		if taken+int(lost) != len(burst) {
 			r.t.Fatalf("of %d frames %d were sent and %d found no descriptor: %v", len(burst), taken, lost, after.Drops)
 		}
 		sent = append(sent, burst[:taken]...)
@@ -390,9 +386,11 @@ func TestFramesThatDoNotFitAreDroppedByName(t *testing.T) {
 // TestBothSidesAtOnce runs driver and device on goroutines of their own: rings wrap, notifications cross.
 func TestBothSidesAtOnce(t *testing.T) {
 	for name, cfg := range map[string]vhosttest.Config{
-		"small ring":       {RingSize: 4, Verify: true},
-		"one entry":        {RingSize: 1, Verify: true},
-		"mergeable chains": {RingSize: 256, Mergeable: true, RxBuffer: 300, TxLayout: vhosttest.Layout{DataPieces: 3, Random: true}},
+		"small ring": {RingSize: 4, Verify: true},
+		"one entry":  {RingSize: 1, Verify: true},
+		"mergeable chains": {
+			RingSize: 256, Mergeable: true, RxBuffer: 300, TxLayout: vhosttest.Layout{DataPieces: 3, Random: true},
+		},
 		"avail at 2 mod 4": {RingSize: 16, OddAvail: true},
 		"indirect tables":  {RingSize: 16, Indirect: true, TxLayout: vhosttest.Layout{DataPieces: 3, Indirect: true}},
 	} {

@@ -1,0 +1,232 @@
+package vhostuser
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"runtime"
+	"runtime/debug"
+
+	"weft/internal/packet"
+	"weft/internal/sys"
+	"weft/vhostuser/virtq"
+)
+
+// ring is one virtqueue as a session knows it. Index 2n is the guest's receiveq of pair n, which we fill; 2n+1 its
+// transmitq, which we poll (virtio 1.3 §5.1.2).
+type ring struct {
+	index int
+	queue queue
+
+	// As the front end set it up.
+	size    uint32
+	addr    vringAddr
+	hasAddr bool
+	base    uint16 // next available index: as set, or as the ring had it when it was last stopped
+	enabled bool
+	kick    int // descriptors, owned; -1: none
+	call    int
+	errFD   int
+
+	kicked bool // SET_VRING_KICK came, GET_VRING_BASE did not yet
+
+	// What became of it.
+	vr       *virtq.Ring // nil while stopped or broken, or when something is missing
+	attached bool
+	broken   bool   // the guest violated the virtqueue's rules
+	fault    error  // why it is broken, or cannot be built
+	missing  string // what a kicked ring still lacks
+}
+
+// queue is the part of virtq.RxQueue and TxQueue that a session needs.
+type queue interface {
+	Attach(*virtq.Ring)
+	Detach() *virtq.Ring
+}
+
+// absentReasoner is a queue that counts what it drops while no ring is attached.
+type absentReasoner interface{ SetAbsentReason(packet.DropReason) }
+
+func newRing(index int, q queue) *ring {
+	return &ring{index: index, queue: q, kick: -1, call: -1, errFD: -1}
+}
+
+// name is what operators call the ring: from the switch's point of view, with the pair's number.
+func (r *ring) name() string {
+	if r.index%2 == 1 {
+		return fmt.Sprintf("rx%d", r.index/2)
+	}
+	return fmt.Sprintf("tx%d", r.index/2)
+}
+
+// state is where the ring is in the table of states.
+func (r *ring) state() ringState {
+	switch {
+	case r.broken:
+		return ringBroken
+	case r.vr != nil:
+		return ringStarted
+	}
+	return ringStopped
+}
+
+// setFD replaces one of the ring's descriptors and closes the old one.
+func setFD(slot *int, fd int) {
+	old := *slot
+	*slot = fd
+	if old >= 0 {
+		sys.CloseFDs([]int{old})
+	}
+}
+
+// clearFault forgets that the guest broke the ring, because it sets it up anew.
+func (r *ring) clearFault() {
+	if r.broken {
+		r.broken, r.fault, r.kicked = false, nil, false
+	}
+}
+
+// setSize checks and stores what SET_VRING_NUM says (virtio 1.3 §2.7: a power of two, at most 32768).
+func (r *ring) setSize(n uint32) error {
+	if n == 0 || n > virtq.MaxSize || bits.OnesCount32(n) != 1 {
+		return fmt.Errorf("ring %d: size %d is not a power of two from 1 to %d", r.index, n, virtq.MaxSize)
+	}
+	r.size = n
+	return nil
+}
+
+// detach takes the ring off its queue; PMD threads may use it until they have been synchronized with. It reports
+// whether it was attached.
+func (r *ring) detach() bool {
+	was := r.attached
+	r.queue.Detach()
+	r.attached = false
+	return was
+}
+
+// settle tells the queue why it has no ring.
+func (r *ring) settle() {
+	q, ok := r.queue.(absentReasoner)
+	if !ok {
+		return
+	}
+	why := packet.DropQueueDisabled
+	if r.broken {
+		why = packet.DropBadDescriptor
+	}
+	q.SetAbsentReason(why)
+}
+
+// halt is the end of a ring by the front end's wish. It must be detached, and PMD threads synchronized with.
+func (r *ring) halt() {
+	r.retire()
+	r.kicked, r.broken, r.fault, r.missing = false, false, nil, ""
+	setFD(&r.kick, -1)
+	r.settle()
+}
+
+// lacks is what a kicked ring still needs before it can be built, "" when it has all.
+func (r *ring) lacks(mem *guestMemory) string {
+	switch {
+	case mem == nil:
+		return SetMemTable.String()
+	case r.size == 0:
+		return SetVringNum.String()
+	case !r.hasAddr:
+		return SetVringAddr.String()
+	}
+	return ""
+}
+
+// retire remembers where the ring stopped. It must be detached, and PMD threads synchronized with.
+func (r *ring) retire() {
+	if r.vr != nil {
+		r.base = r.vr.LastAvail()
+		r.vr = nil
+	}
+}
+
+// build makes the virtq.Ring of a started ring out of what the front end said. Used entries go on where the guest's
+// used index is: a front end whose last back end died may hand over another base.
+func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
+	desc, err := mem.translate(r.addr.desc, virtq.DescBytes(r.size))
+	if err != nil {
+		return fmt.Errorf("descriptor table: %w", err)
+	}
+	avail, err := mem.translate(r.addr.avail, virtq.AvailBytes(r.size))
+	if err != nil {
+		return fmt.Errorf("available ring: %w", err)
+	}
+	used, err := mem.translate(r.addr.used, virtq.UsedBytes(r.size))
+	if err != nil {
+		return fmt.Errorf("used ring: %w", err)
+	}
+	cfg := virtq.RingConfig{
+		Size: r.size, Desc: desc, Avail: avail, Used: used, LastAvail: r.base,
+		Memory: mem.space, HeaderLen: virtq.HeaderLegacy,
+		Mergeable: features&featMergeable != 0, Indirect: features&featIndirect != 0,
+		MTU: mtu, Call: r.call,
+	}
+	if features&(featVersion1|featMergeable) != 0 {
+		cfg.HeaderLen = virtq.HeaderMergeable
+	}
+	return touchGuest(func() error {
+		var err error
+		r.vr, err = virtq.NewRing(cfg)
+		return err
+	})
+}
+
+// node is the NUMA node of the ring, asking of.
+func (r *ring) node(mem *guestMemory, of NodeFunc) (int, error) {
+	p, err := mem.translate(r.addr.desc, virtq.DescBytes(r.size))
+	if err != nil {
+		return -1, err
+	}
+	return of(p)
+}
+
+// attach gives the ring to its queue and interrupts the guest once: buffers that became available, or were used, while
+// nobody served the ring would else wait for the next packet.
+func (r *ring) attach() {
+	r.queue.Attach(r.vr)
+	r.attached = true
+	if r.call >= 0 {
+		sys.KickEvent(r.call)
+	}
+}
+
+// reset brings the ring back to where it began, except for call and err descriptors, which front ends set once. It
+// must be detached, and PMD threads synchronized with.
+func (r *ring) reset() {
+	r.enabled = false
+	r.halt()
+	r.size, r.addr, r.hasAddr, r.base = 0, vringAddr{}, false, 0
+}
+
+// close closes the ring's descriptors. It must be detached, and PMD threads synchronized with.
+func (r *ring) close() {
+	r.vr = nil
+	setFD(&r.kick, -1)
+	setFD(&r.call, -1)
+	setFD(&r.errFD, -1)
+}
+
+// touchGuest runs f, which reads or writes guest memory. A front end that has truncated its memory file gets an error,
+// and not this process a fatal signal.
+func touchGuest(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case interface {
+			runtime.Error
+			Addr() uintptr
+		}:
+			err = errors.New("guest memory is not there: the front end truncated its memory file")
+		default:
+			panic(r)
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,563 @@
+package vhosttest_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"weft/internal/packet"
+	"weft/vhostuser"
+	"weft/vhostuser/vhosttest"
+)
+
+// backEnd is a vhost-user port with one polling goroutine that sends every frame back to the pair it came from.
+type backEnd struct {
+	t    testing.TB
+	cfg  vhostuser.Config
+	port *vhostuser.Port
+
+	mu     sync.Mutex // held while the poller uses queues
+	stop   atomic.Bool
+	done   sync.WaitGroup
+	echoed atomic.Uint64
+	faults atomic.Int32
+}
+
+// openBackEnd makes a port at path. It fails the test when the port cannot be made, and closes it at the test's end.
+func openBackEnd(t testing.TB, cfg vhostuser.Config) *backEnd {
+	t.Helper()
+	cfg.Name = "vm1"
+	b := &backEnd{t: t, cfg: cfg}
+	b.open()
+	t.Cleanup(b.close)
+	return b
+}
+
+func (b *backEnd) open() {
+	b.t.Helper()
+	port, err := vhostuser.Open(b.cfg, vhostuser.Host{
+		Synchronize: func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+		},
+		Log: slog.New(slog.NewTextHandler(&logWriter{b.t}, nil)),
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.port = port
+	b.stop.Store(false)
+	b.done.Go(b.poll)
+}
+
+// logWriter shows a port's log when the test fails.
+type logWriter struct{ t testing.TB }
+
+func (w *logWriter) Write(p []byte) (int, error) {
+	if testing.Verbose() {
+		w.t.Logf("%s", bytes.TrimSpace(p))
+	}
+	return len(p), nil
+}
+
+func (b *backEnd) close() {
+	if b.port == nil {
+		return
+	}
+	if err := b.port.Close(); err != nil {
+		b.t.Errorf("closing the port: %v", err)
+	}
+	b.port = nil
+	b.stop.Store(true)
+	b.done.Wait()
+}
+
+func (b *backEnd) poll() {
+	debug.SetPanicOnFault(true)
+	port := b.port
+	batch := packet.NewBatch(nil)
+	idx := make([]uint8, packet.BatchSize)
+	for i := range idx {
+		idx[i] = uint8(i)
+	}
+	for !b.stop.Load() {
+		if err := b.once(port, batch, idx); err != nil {
+			b.faults.Add(1)
+			port.Fail(err)
+		}
+		time.Sleep(20 * time.Microsecond)
+	}
+}
+
+// once polls each queue once. A fault on guest memory is an error.
+func (b *backEnd) once(port *vhostuser.Port, batch *packet.Batch, idx []uint8) (err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer func() {
+		if r := recover(); r != nil {
+			fault, ok := r.(interface {
+				runtime.Error
+				Addr() uintptr
+			})
+			if !ok || !port.OwnsAddress(fault.Addr()) {
+				panic(r)
+			}
+			err = fault
+		}
+	}()
+	for i, rx := range port.RxQueues() {
+		if n := rx.Receive(batch); n > 0 {
+			port.TxQueues()[i].Transmit(batch, idx[:n])
+			rx.Release(batch)
+			b.echoed.Add(uint64(n))
+		}
+	}
+	return nil
+}
+
+// waitFor waits until the port's status satisfies ok.
+func (b *backEnd) waitFor(what string, ok func(vhostuser.Status) bool) {
+	b.t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for !ok(b.port.Status()) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("the port does not become %s: %+v", what, b.port.Status())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func connect(t testing.TB, cfg vhosttest.Config) *vhosttest.Guest {
+	t.Helper()
+	g, err := vhosttest.Connect(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+func socketPath(t testing.TB) string { return filepath.Join(t.TempDir(), "vm1.sock") }
+
+// echo sends n random frames on each pair and expects each to come back on it.
+func echo(t testing.TB, g *vhosttest.Guest, n int, rng *rand.Rand) {
+	t.Helper()
+	for i := range n {
+		for pair := range g.Pairs() {
+			f := make([]byte, packet.MinFrame+rng.IntN(1500))
+			for j := range f {
+				f[j] = byte(rng.Uint32())
+			}
+			err := g.Send(pair, f)
+			if errors.Is(err, vhosttest.ErrFull) { // the last frame came back before its buffer did
+				if err = g.Tx(pair).Wait(5 * time.Second); err == nil {
+					err = g.Send(pair, f)
+				}
+			}
+			if err != nil {
+				t.Fatalf("frame %d of pair %d: %v", i, pair, err)
+			}
+			got, err := g.Receive(pair, 5*time.Second)
+			if err != nil {
+				t.Fatalf("frame %d of pair %d: %v", i, pair, err)
+			}
+			if !bytes.Equal(got, f) {
+				t.Fatalf("frame %d of pair %d, %d bytes, came back as %d other bytes", i, pair, len(f), len(got))
+			}
+		}
+	}
+}
+
+// both runs a test with the back end listening and with the guest listening.
+func both(t *testing.T, f func(t *testing.T, guestListens bool)) {
+	t.Run("back end listens", func(t *testing.T) { f(t, false) })
+	t.Run("guest listens", func(t *testing.T) { f(t, true) })
+}
+
+// start makes a back end and a guest at either end of a socket.
+func start(t *testing.T, guestListens bool, bc vhostuser.Config, gc vhosttest.Config) (*backEnd, *vhosttest.Guest) {
+	t.Helper()
+	bc.Path = socketPath(t)
+	bc.Server = !guestListens
+	bc.QueuePairs = max(1, gc.QueuePairs)
+	gc.Path, gc.Server = bc.Path, guestListens
+	b := openBackEnd(t, bc)
+	return b, connect(t, gc)
+}
+
+func TestFrontEndsOfEveryKind(t *testing.T) {
+	orders := map[string]vhosttest.Order{"qemu": vhosttest.QemuOrder, "virtio-user": vhosttest.VirtioUserOrder}
+	both(t, func(t *testing.T, guestListens bool) {
+		for name, order := range orders {
+			for _, pairs := range []int{1, 2, 4} {
+				for _, mergeable := range []bool{false, true} {
+					for _, ack := range []bool{false, true} {
+						name := fmt.Sprintf("%s, %d pairs, mergeable %v, acknowledged %v", name, pairs, mergeable, ack)
+						t.Run(name, func(t *testing.T) {
+							_, g := start(t, guestListens, vhostuser.Config{}, vhosttest.Config{
+								Order: order, QueuePairs: pairs, Mergeable: mergeable, NeedReply: ack, Verify: true,
+								TxLayout: vhosttest.Layout{DataPieces: 3, Random: true}, MemSlots: ack && mergeable,
+							})
+							echo(t, g, 50, rand.New(rand.NewPCG(1, 1)))
+						})
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestFeaturesTheGuestMayDoWithout(t *testing.T) {
+	for name, cfg := range map[string]vhosttest.Config{
+		"no protocol features":   {NoProtocol: true},
+		"legacy":                 {Legacy: true},
+		"legacy, mergeable":      {Legacy: true, Mergeable: true},
+		"indirect":               {Indirect: true, TxLayout: vhosttest.Layout{DataPieces: 3, Indirect: true}},
+		"avail ring at 2 mod 4":  {OddAvail: true},
+		"small mergeable":        {Mergeable: true, RxBuffer: 200, RingSize: 512},
+		"a ring of one":          {RingSize: 1},
+		"indices about to wrap":  {FirstIndex: 65530},
+		"the largest ring":       {RingSize: 32768},
+		"eight regions in a row": {Regions: eightRegions()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.Verify = cfg.RingSize < 1024
+			_, g := start(t, false, vhostuser.Config{}, cfg)
+			echo(t, g, 100, rand.New(rand.NewPCG(2, 2)))
+		})
+	}
+}
+
+func eightRegions() (all []vhosttest.RegionLayout) {
+	for i := range uint64(8) {
+		all = append(all, vhosttest.RegionLayout{
+			GPA: 1<<30 + i*(1<<20), Size: 1 << 20, Gap: i * 4096, User: 0x7f00_0000_0000 - i<<32,
+		})
+	}
+	return all
+}
+
+// TestStopIsExact: what GET_VRING_BASE leaves in the rings is neither lost nor done twice.
+func TestStopIsExact(t *testing.T) {
+	both(t, func(t *testing.T, guestListens bool) {
+		cfg := vhosttest.Config{QueuePairs: 2, Mergeable: true, Verify: true}
+		_, g := start(t, guestListens, vhostuser.Config{}, cfg)
+		rng := rand.New(rand.NewPCG(3, 3))
+		for round := range 20 {
+			echo(t, g, 5, rng)
+			var sent [2][]byte
+			for pair := range 2 {
+				for i := range 40 { // some are done before the stop, some after the start
+					if rng.IntN(40) == 0 {
+						time.Sleep(50 * time.Microsecond)
+					}
+					sent[pair] = append(sent[pair], byte(round*40+i))
+					if err := g.Send(pair, bytes.Repeat([]byte{byte(round*40 + i)}, 60)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			// What is received while only the receiveq is stopped is dropped, so the transmitq stops first.
+			for pair := range 2 {
+				for _, q := range []*vhosttest.Queue{g.Tx(pair), g.Rx(pair)} {
+					if err := g.StopRing(q); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for pair := range 2 {
+				sent[pair] = append(sent[pair], 0xee)
+				if err := g.Send(pair, bytes.Repeat([]byte{0xee}, 60)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			frozen := g.Tx(0).Ring().UsedPlace()
+			before := bytes.Clone(frozen.Bytes)
+			time.Sleep(time.Millisecond)
+			if !bytes.Equal(frozen.Bytes, before) {
+				t.Fatal("the back end works on a stopped ring")
+			}
+			if err := g.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for pair := range 2 {
+				expect(t, g, pair, sent[pair])
+			}
+		}
+	})
+}
+
+// expect receives frames of 60 equal bytes, one for each of want in order, and nothing else.
+func expect(t *testing.T, g *vhosttest.Guest, pair int, want []byte) {
+	t.Helper()
+	for i, w := range want {
+		got, err := g.Receive(pair, 5*time.Second)
+		if err != nil || len(got) != 60 || got[0] != w {
+			t.Fatalf("pair %d, frame %d: %d bytes (%v), want 60 of value %d", pair, i, len(got), err, w)
+		}
+	}
+	if got, err := g.Receive(pair, 2*time.Millisecond); !errors.Is(err, vhosttest.ErrEmpty) {
+		t.Fatalf("pair %d: %d bytes more than were sent: %v", pair, len(got), err)
+	}
+}
+
+func TestReconnectAfterTheBackEndWasRestarted(t *testing.T) {
+	both(t, func(t *testing.T, guestListens bool) {
+		for _, order := range []vhosttest.Order{vhosttest.QemuOrder, vhosttest.VirtioUserOrder} {
+			t.Run(fmt.Sprintf("order %d", order), func(t *testing.T) {
+				b, g := start(t, guestListens, vhostuser.Config{}, vhosttest.Config{
+					Order: order, QueuePairs: 2, Mergeable: true, Verify: true,
+				})
+				rng := rand.New(rand.NewPCG(4, 4))
+				for round := range 5 {
+					echo(t, g, 20, rng)
+					b.close()
+					sent := bytes.Repeat([]byte{byte(round)}, 30)
+					for range sent {
+						if err := g.Send(1, bytes.Repeat([]byte{byte(round)}, 60)); err != nil {
+							t.Fatal(err)
+						}
+					}
+					b.open()
+					if err := g.Reconnect(); err != nil {
+						t.Fatal(err)
+					}
+					expect(t, g, 1, sent)
+				}
+			})
+		}
+	})
+}
+
+func TestTheGuestGoesAndComesAgain(t *testing.T) {
+	both(t, func(t *testing.T, guestListens bool) {
+		b, g := start(t, guestListens, vhostuser.Config{}, vhosttest.Config{Verify: true})
+		for range 10 {
+			echo(t, g, 3, rand.New(rand.NewPCG(5, 5)))
+			g.HangUp()
+			if err := g.Reconnect(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s := b.port.Status(); s.Sessions != 11 {
+			t.Errorf("%d sessions were counted, there were 11", s.Sessions)
+		}
+	})
+}
+
+func TestMemoryChangesWhileFramesFlow(t *testing.T) {
+	for _, slots := range []bool{false, true} {
+		t.Run(fmt.Sprintf("region by region %v", slots), func(t *testing.T) {
+			cfg := vhosttest.Config{MemSlots: slots, Mergeable: true, Verify: true}
+			_, g := start(t, false, vhostuser.Config{}, cfg)
+			rng := rand.New(rand.NewPCG(6, 6))
+			for i := range uint64(5) {
+				echo(t, g, 20, rng)
+				for range 3 { // in flight while the table changes
+					if err := g.Send(0, bytes.Repeat([]byte{byte(i)}, 60)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := g.AddMemory(vhosttest.RegionLayout{GPA: (8 + i) << 32, Size: 2 << 20}); err != nil {
+					t.Fatal(err)
+				}
+				expect(t, g, 0, bytes.Repeat([]byte{byte(i)}, 3))
+			}
+			// The same table again changes nothing.
+			for range 3 {
+				if err := g.AnnounceMemory(); err != nil {
+					t.Fatal(err)
+				}
+				echo(t, g, 5, rng)
+			}
+		})
+	}
+}
+
+func TestADisabledQueueDropsByName(t *testing.T) {
+	b, g := start(t, false, vhostuser.Config{}, vhosttest.Config{Verify: true})
+	rng := rand.New(rand.NewPCG(7, 7))
+	echo(t, g, 5, rng)
+	off := func(num uint32) {
+		if err := g.FrontEnd().Send(vhosttest.SetVringEnable, vhosttest.VringState(0, num)); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.FrontEnd().Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	off(0)
+	if err := g.Send(0, make([]byte, 60)); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		c := b.port.TxQueues()[0].Counters()
+		if c.Drops[packet.DropQueueDisabled] == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a frame to a disabled queue is not counted: %+v", c.Drops)
+		}
+	}
+	off(1)
+	echo(t, g, 5, rng)
+}
+
+func TestResets(t *testing.T) {
+	_, g := start(t, false, vhostuser.Config{}, vhosttest.Config{Verify: true, NeedReply: true, QueuePairs: 2})
+	for range 3 {
+		for name, reset := range map[string]func() error{
+			"RESET_DEVICE": g.ResetDevice, "RESET_OWNER": g.ResetOwner,
+		} {
+			echo(t, g, 5, rand.New(rand.NewPCG(8, 8)))
+			if err := reset(); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+	echo(t, g, 5, rand.New(rand.NewPCG(8, 8)))
+}
+
+func TestTheMTUIsKept(t *testing.T) {
+	b, g := start(t, false, vhostuser.Config{MTU: 1400}, vhosttest.Config{MTU: 1400, MaxFrame: 3000, SlotSize: 4096})
+	tagged := make([]byte, 1400+14+8)
+	copy(tagged[12:], []byte{0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 8, 0})
+	for _, f := range [][]byte{make([]byte, 1415), tagged, make([]byte, 1414)} {
+		if err := g.Send(0, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{1422, 1414} {
+		if got, err := g.Receive(0, 5*time.Second); err != nil || len(got) != want {
+			t.Fatalf("%d bytes arrived, want %d: %v", len(got), want, err)
+		}
+	}
+	if c := b.port.TxQueues()[0].Counters(); c.Drops[packet.DropOverMTU] != 1 {
+		t.Errorf("drops %v, want one over the MTU", c.Drops)
+	}
+}
+
+func TestABrokenRingIsNamedAndHealsWhenTheGuestStartsAnew(t *testing.T) {
+	b, g := start(t, false, vhostuser.Config{}, vhosttest.Config{Verify: true, QueuePairs: 2})
+	rng := rand.New(rand.NewPCG(9, 9))
+	for range 3 {
+		echo(t, g, 3, rng)
+		g.Tx(0).Ring().Offer(0xffff)
+		b.waitFor("an error", func(s vhostuser.Status) bool {
+			return s.State == vhostuser.StateError && strings.Contains(s.Error, "outside the table")
+		})
+		if err := g.Send(1, make([]byte, 60)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Receive(1, 5*time.Second); err != nil {
+			t.Fatalf("the other pair: %v", err)
+		}
+		for _, step := range []func() error{g.Stop, g.ResetRings, g.Start} {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.waitFor("healthy", func(s vhostuser.Status) bool { return s.State == vhostuser.StateUp })
+	}
+	echo(t, g, 3, rng)
+}
+
+// TestAGuestThatTruncatesItsMemory costs its own session only.
+func TestAGuestThatTruncatesItsMemory(t *testing.T) {
+	b, g := start(t, false, vhostuser.Config{}, vhosttest.Config{Verify: true})
+	echo(t, g, 3, rand.New(rand.NewPCG(1, 9)))
+	if err := g.Memory().Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.FrontEnd().Gone(); err != nil {
+		t.Fatal(err)
+	}
+	if b.faults.Load() == 0 {
+		t.Error("the poller saw no fault")
+	}
+	next := connect(t, vhosttest.Config{Path: b.cfg.Path, Verify: true})
+	echo(t, next, 3, rand.New(rand.NewPCG(1, 9)))
+}
+
+// atMost fails unless count becomes limit or less soon: a session says that it is over before its socket is closed.
+func atMost(t *testing.T, what string, limit int, count func(*testing.T) int) {
+	t.Helper()
+	n := count(t)
+	for deadline := time.Now().Add(2 * time.Second); n > limit && time.Now().Before(deadline); n = count(t) {
+		time.Sleep(time.Millisecond)
+	}
+	if n > limit {
+		t.Errorf("%d %s became %d", limit, what, n)
+	}
+}
+
+// least is the smallest of a few counts.
+func least(t *testing.T, count func(*testing.T) int) int {
+	n := count(t)
+	for range 20 {
+		time.Sleep(time.Millisecond)
+		n = min(n, count(t))
+	}
+	return n
+}
+
+func goroutines(*testing.T) int { return runtime.NumGoroutine() }
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func mappings(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(b, []byte("guest-memory"))
+}
+
+// TestNothingIsLeftBehind: guests that come and die leave no descriptor and no mapping.
+func TestNothingIsLeftBehind(t *testing.T) {
+	path := socketPath(t)
+	b := openBackEnd(t, vhostuser.Config{Path: path, Server: true, QueuePairs: 2})
+	round := func() {
+		g, err := vhosttest.Connect(vhosttest.Config{Path: path, QueuePairs: 2, Verify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		echo(t, g, 2, rand.New(rand.NewPCG(1, 3)))
+		if err := g.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b.waitFor("ready again", func(s vhostuser.Status) bool { return s.State == vhostuser.StateListening })
+	}
+	round()
+	files, maps, threads := least(t, openFiles), least(t, mappings), least(t, goroutines)
+	for range 20 {
+		round()
+	}
+	atMost(t, "descriptors", files, openFiles)
+	atMost(t, "mappings", maps, mappings)
+	atMost(t, "goroutines", threads, goroutines)
+}

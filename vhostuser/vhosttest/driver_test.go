@@ -1,0 +1,363 @@
+package vhosttest_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weft/vhostuser/vhosttest"
+)
+
+func newGuest(t testing.TB, cfg vhosttest.Config) *vhosttest.Guest {
+	t.Helper()
+	g, err := vhosttest.NewGuest(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// use is a device that returns the chain at avail entry i, claiming to have written n bytes.
+func use(r *vhosttest.Ring, i uint16, n uint32) {
+	r.SetUsed(i, vhosttest.UsedElem{ID: uint32(r.Avail(i)), Len: n})
+	r.SetUsedHead(0, i+1)
+}
+
+// buffer is the memory of the chain at avail entry i, which has one descriptor.
+func buffer(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring, i uint16) []byte {
+	t.Helper()
+	d := r.Desc(uint32(r.Avail(i)))
+	p, err := g.Memory().At(d.Addr, uint64(d.Len))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Bytes
+}
+
+// fillFrame writes a header with num_buffers n and zeros behind it.
+func fillFrame(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring, i uint16, n byte) {
+	b := buffer(t, g, r, i)
+	clear(b[:12])
+	b[10] = n
+}
+
+// offence is something that a device does and must not do.
+type offence struct {
+	name      string
+	mergeable bool
+	tx        bool
+	device    func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring)
+	want      string
+}
+
+var offences = []offence{
+	{"a descriptor outside the ring", false, true, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		r.SetUsed(0, vhosttest.UsedElem{ID: 8})
+		r.SetUsedHead(0, 1)
+	}, "descriptor 8 of a ring of 8"},
+	{"a descriptor number of 16 bits and more", false, true, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		r.SetUsed(0, vhosttest.UsedElem{ID: uint32(r.Avail(0)) | 1<<16})
+		r.SetUsedHead(0, 1)
+	}, "of a ring of 8"},
+	{"a descriptor that it does not have", false, true, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		r.SetUsed(0, vhosttest.UsedElem{ID: uint32(r.Avail(0)+1) % 8})
+		r.SetUsedHead(0, 1)
+	}, "which it does not have"},
+	{"a descriptor twice", false, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 1)
+		use(r, 0, 72)
+		r.SetUsed(1, vhosttest.UsedElem{ID: uint32(r.Avail(0)), Len: 72})
+		r.SetUsedHead(0, 2)
+	}, "which it does not have"},
+	{"more than was available", false, true, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		r.SetUsedHead(0, 3)
+	}, "used index from 0 to 3 while it had 1"},
+	{"an index that goes back", false, true, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		r.SetUsedHead(0, 0xffff)
+	}, "used index from 0 to 65535"},
+	{"a length for what it only read", false, true, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		use(r, 0, 60)
+	}, "claims to have written 60 bytes"},
+	{"a change of what it was to read", false, true, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		buffer(t, g, r, 0)[20] ^= 1
+		use(r, 0, 0)
+	}, "device-readable buffer"},
+	{"a change of a descriptor", false, true, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		d := r.Desc(uint32(r.Avail(0)))
+		d.Len++
+		r.SetDesc(uint32(r.Avail(0)), d)
+		use(r, 0, 0)
+	}, "changed descriptor"},
+	{"a byte behind the buffer", false, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 1)
+		d := r.Desc(uint32(r.Avail(0)))
+		p, _ := g.Memory().At(d.Addr+uint64(d.Len), 1)
+		p.Bytes[0] = 0
+		use(r, 0, 72)
+	}, "wrote outside"},
+	{"a byte before the buffer", false, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 1)
+		p, _ := g.Memory().At(r.Desc(uint32(r.Avail(0))).Addr-1, 1)
+		p.Bytes[0] = 0
+		use(r, 0, 72)
+	}, "wrote outside"},
+	{"less than a header", false, false, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		use(r, 0, 11)
+	}, "wrote 11 bytes"},
+	{"more than the buffer holds", false, false, func(_ *testing.T, _ *vhosttest.Guest, r *vhosttest.Ring) {
+		use(r, 0, 1531)
+	}, "wrote 1531 bytes into a buffer of 1530"},
+	{"header flags", false, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 1)
+		buffer(t, g, r, 0)[0] = 1
+		use(r, 0, 72)
+	}, "header flags 0x1"},
+	{"a segmentation type", false, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 1)
+		buffer(t, g, r, 0)[1] = 3
+		use(r, 0, 72)
+	}, "gso_type 0x3"},
+	{"no buffers", false, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 0)
+		use(r, 0, 72)
+	}, "num_buffers to 0"},
+	{"two buffers that cannot be merged", false, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 2)
+		use(r, 0, 1530)
+	}, "num_buffers to 2 without MRG_RXBUF"},
+	{"two buffers, one of them shown", true, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 2)
+		use(r, 0, 2048)
+	}, "over 2 buffers and showed 1"},
+	{"two buffers, the first not full", true, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 2)
+		use(r, 0, 2047)
+		use(r, 1, 10)
+	}, "into buffer 1 of 2, which holds 2048"},
+	{"two buffers, the second empty", true, false, func(t *testing.T, g *vhosttest.Guest, r *vhosttest.Ring) {
+		fillFrame(t, g, r, 0, 2)
+		use(r, 0, 2048)
+		use(r, 1, 0)
+	}, "wrote 0 bytes into a last buffer"},
+}
+
+func TestADeviceThatBreaksTheRulesIsCaught(t *testing.T) {
+	for _, c := range offences {
+		t.Run(c.name, func(t *testing.T) {
+			g := newGuest(t, vhosttest.Config{RingSize: 8, Mergeable: c.mergeable, Verify: true})
+			q := g.Rx(0)
+			if c.tx {
+				q = g.Tx(0)
+				if err := g.Send(0, make([]byte, 60)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.device(t, g, q.Ring())
+			var err error
+			for range 2 {
+				if c.tx {
+					_, err = q.Reap()
+				} else {
+					_, err = q.Receive(make([]byte, 9000))
+				}
+				if err != nil {
+					break
+				}
+			}
+			var v *vhosttest.ViolationError
+			if !errors.As(err, &v) || !strings.Contains(v.Error(), c.want) {
+				t.Fatalf("got %v, want a violation with %q", err, c.want)
+			}
+			if q.Err() == nil {
+				t.Error("the queue does not remember it")
+			}
+		})
+	}
+}
+
+func TestAMissingInterruptIsCaught(t *testing.T) {
+	g := newGuest(t, vhosttest.Config{RingSize: 8})
+	if err := g.Rx(0).Wait(time.Millisecond); !errors.Is(err, vhosttest.ErrEmpty) {
+		t.Fatalf("waiting for an idle device: %v", err)
+	}
+	if flags, _ := g.Rx(0).Ring().AvailHead(); flags != 1 {
+		t.Errorf("interrupts are not suppressed after a wait: flags %d", flags)
+	}
+	r := g.Rx(0).Ring()
+	var device sync.WaitGroup
+	device.Go(func() {
+		for {
+			if flags, _ := r.AvailHead(); flags == 0 { // the driver waits
+				r.SetUsed(0, vhosttest.UsedElem{ID: uint32(r.Avail(0)), Len: 72})
+				r.SetUsedHead(0, 1)
+				return
+			}
+		}
+	})
+	defer device.Wait()
+	var v *vhosttest.ViolationError
+	if err := g.Rx(0).Wait(100 * time.Millisecond); !errors.As(err, &v) || !strings.Contains(v.Text, "no interrupt") {
+		t.Errorf("a device that forgets the interrupt: %v", err)
+	}
+}
+
+func TestKicksObeyTheDevice(t *testing.T) {
+	g := newGuest(t, vhosttest.Config{RingSize: 8})
+	q := g.Tx(0)
+	if err := g.Send(0, make([]byte, 60)); err != nil {
+		t.Fatal(err)
+	}
+	q.Ring().SetUsedHead(1, 0)
+	if err := g.Send(0, make([]byte, 60)); err != nil {
+		t.Fatal(err)
+	}
+	if s := q.Stats(); s.Kicks != 1 || s.NoKicks != 1 {
+		t.Errorf("%d kicks and %d suppressed, want one of each", s.Kicks, s.NoKicks)
+	}
+}
+
+func TestAFullRingSaysSo(t *testing.T) {
+	g := newGuest(t, vhosttest.Config{RingSize: 2})
+	for i := range 3 {
+		err := g.Send(0, make([]byte, 60))
+		if (err != nil) != (i == 2) || i == 2 && !errors.Is(err, vhosttest.ErrFull) {
+			t.Fatalf("frame %d: %v", i, err)
+		}
+	}
+	use(g.Tx(0).Ring(), 0, 0)
+	if err := g.Send(0, make([]byte, 60)); err != nil {
+		t.Errorf("after the device returned one: %v", err)
+	}
+}
+
+func TestConfigurationsThatCannotBe(t *testing.T) {
+	for name, cfg := range map[string]vhosttest.Config{
+		"a ring size of 3":         {RingSize: 3},
+		"a ring size of 65536":     {RingSize: 65536},
+		"too many pairs":           {QueuePairs: 129},
+		"no room for the header":   {RxBuffer: 4},
+		"slots of a byte":          {SlotSize: 1},
+		"an odd region":            {Regions: []vhosttest.RegionLayout{{Size: 4097}}},
+		"memory that is too small": {Regions: []vhosttest.RegionLayout{{Size: 8192}}},
+	} {
+		if g, err := vhosttest.NewGuest(cfg); err == nil {
+			t.Errorf("%s: accepted", name)
+			_ = g.Close()
+		}
+	}
+}
+
+// loopback is a device that returns every frame, for measuring the driver alone.
+type loopback struct {
+	g      *vhosttest.Guest
+	rx, tx uint16
+}
+
+// poll moves what the guest sent to its receive ring, without looking at more than the first descriptor.
+func (d *loopback) poll() {
+	tx, rx := d.g.Tx(0).Ring(), d.g.Rx(0).Ring()
+	_, have := tx.AvailHead()
+	for ; d.tx != have; d.tx++ {
+		from, to := tx.Desc(uint32(tx.Avail(d.tx))), rx.Desc(uint32(rx.Avail(d.rx)))
+		src, err := d.g.Memory().At(from.Addr, uint64(from.Len))
+		dst, err2 := d.g.Memory().At(to.Addr, uint64(to.Len))
+		if err != nil || err2 != nil {
+			panic("unmapped")
+		}
+		copy(dst.Bytes, src.Bytes)
+		dst.Bytes[10] = 1
+		rx.SetUsed(d.rx, vhosttest.UsedElem{ID: uint32(rx.Avail(d.rx)), Len: from.Len})
+		tx.SetUsed(d.tx, vhosttest.UsedElem{ID: uint32(tx.Avail(d.tx))})
+		d.rx++
+	}
+	rx.SetUsedHead(1, d.rx)
+	tx.SetUsedHead(1, d.tx)
+}
+
+func bursts() (frames, room [][]byte) {
+	for i := range 32 {
+		frames = append(frames, bytes.Repeat([]byte{byte(i)}, 60+i))
+		room = append(room, make([]byte, 0, 2048))
+	}
+	return frames, room
+}
+
+func TestBulkFunctionsDoNotAllocate(t *testing.T) {
+	frames, room := bursts()
+	check := func(name string, f func()) {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+	d := &loopback{g: newGuest(t, vhosttest.Config{RingSize: 64})}
+	check("SendBurst and ReceiveBurst", func() {
+		n, err := d.g.Tx(0).SendBurst(frames)
+		d.poll()
+		m, err2 := d.g.Rx(0).ReceiveBurst(room)
+		if n != 32 || m != 32 || err != nil || err2 != nil {
+			t.Fatalf("sent %d (%v), received %d (%v)", n, err, m, err2)
+		}
+	})
+	for i, f := range frames {
+		if !bytes.Equal(room[i], f) {
+			t.Errorf("frame %d differs", i)
+		}
+	}
+	check("Drain", func() {
+		_, _ = d.g.Tx(0).SendBurst(frames)
+		d.poll()
+		if n, b, err := d.g.Rx(0).Drain(64); n != 32 || b != 32*60+31*16 || err != nil {
+			t.Fatalf("drained %d frames, %d bytes: %v", n, b, err)
+		}
+	})
+	if _, err := d.g.Tx(0).SendBurst(frames); err != nil {
+		t.Fatal(err)
+	}
+	check("Forward", func() {
+		d.poll()
+		if n, err := d.g.Pair(0).Forward(32); n != 32 || err != nil {
+			t.Fatalf("forwarded %d: %v", n, err)
+		}
+	})
+	d.poll()
+	if n, err := d.g.Rx(0).ReceiveBurst(room); n != 32 || err != nil {
+		t.Fatalf("received %d: %v", n, err)
+	}
+	for i, f := range frames {
+		if !bytes.Equal(room[i], f) {
+			t.Errorf("frame %d differs after going round a hundred times", i)
+		}
+	}
+}
+
+func BenchmarkDriver(b *testing.B) {
+	frames, _ := bursts()
+	b.Run("send and drain", func(b *testing.B) {
+		d := &loopback{g: newGuest(b, vhosttest.Config{RingSize: 256})}
+		for i := 0; i < b.N; i += 32 {
+			_, _ = d.g.Tx(0).SendBurst(frames)
+			d.poll()
+			if _, _, err := d.g.Rx(0).Drain(32); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("forward", func(b *testing.B) {
+		d := &loopback{g: newGuest(b, vhosttest.Config{RingSize: 256})}
+		_, _ = d.g.Tx(0).SendBurst(frames)
+		for i := 0; i < b.N; i += 32 {
+			d.poll()
+			if _, err := d.g.Pair(0).Forward(32); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,80 @@
+package vhosttest
+
+import "hash/maphash"
+
+// poison fills what a device must not touch.
+const poison = 0xa5
+
+// guard surrounds the slots of a chain with poison, before it goes to the device.
+func (q *Queue) guard(first int32) {
+	for id := first; id >= 0; id = q.slots[id].next {
+		s := &q.slots[id]
+		fill(s.buf[s.len:])
+		if q.rx {
+			fill(s.buf[:s.len])
+		}
+	}
+}
+
+func fill(b []byte) {
+	for i := range b {
+		b[i] = poison
+	}
+}
+
+// verify checks that the device left alone what is not its own: descriptors (section 2.7.5.1), what it was to read, and
+// the memory behind each buffer.
+func (q *Queue) verify(c *chain, head uint16) error {
+	for id := c.slot; id >= 0; id = q.slots[id].next {
+		s := &q.slots[id]
+		p, err := q.mem.At(s.gpa-slotGuard, uint64(len(s.buf))+2*slotGuard)
+		if err != nil {
+			return err
+		}
+		before, after := p.Bytes[:slotGuard], p.Bytes[slotGuard+int(s.len):]
+		if !poisoned(before) || !poisoned(after) {
+			return q.violation("2.7.5", "wrote outside the %d bytes of the buffer at %#x", s.len, s.gpa)
+		}
+	}
+	if !q.rx && c.sum != 0 && q.sum(c.slot) != c.sum {
+		return q.violation("2.7.5.1", "wrote to a device-readable buffer of descriptor %d", head)
+	}
+	return q.verifyDescs(c, head)
+}
+
+func poisoned(b []byte) bool {
+	for _, v := range b {
+		if v != poison {
+			return false
+		}
+	}
+	return true
+}
+
+func (q *Queue) verifyDescs(c *chain, head uint16) error {
+	if c.indirect {
+		if d := q.ring.Desc(uint32(head)); d.Addr != q.tables[head].GPA || d.Flags != DescIndirect {
+			return q.violation("2.7.5.1", "changed descriptor %d", head)
+		}
+		return nil
+	}
+	id := head
+	for s := c.slot; s >= 0; s = q.slots[s].next {
+		if d := q.ring.Desc(uint32(id)); d.Addr != q.slots[s].gpa || d.Len != q.slots[s].len {
+			return q.violation("2.7.5.1", "changed descriptor %d", id)
+		}
+		id = q.links[id]
+	}
+	return nil
+}
+
+// sum is a checksum of the slots' contents, never 0.
+func (q *Queue) sum(first int32) uint64 {
+	var h maphash.Hash
+	h.SetSeed(q.seed)
+	for id := first; id >= 0; id = q.slots[id].next {
+		s := &q.slots[id]
+		_, _ = h.Write(s.buf[:s.len])
+	}
+	return h.Sum64() | 1
+}
