@@ -1,0 +1,203 @@
+package flowtable
+
+import "weft/internal/packet"
+
+// Bounds on what one packet's way through the tables may cost. They are Open vSwitch's (ovs-actions(7), "resubmit"): 64
+// resubmits to the same or an earlier table inside each other, 4096 in all. The number of ops is bounded as well.
+const (
+	maxResubmitDepth = 64
+	maxResubmits     = 4096
+	maxOps           = 1024
+)
+
+// credit is a rule that a program's packets count for, and how many times each.
+type credit struct {
+	slot, times uint32
+}
+
+// composer runs a key through the tables and composes one program of all that happens on the way.
+type composer struct {
+	st        *state
+	key       Key
+	ops       []Op     // capacity maxOps
+	credits   []credit // capacity maxResubmits + 1
+	resubmits int
+	depth     int
+	exceeded  bool
+	missed    bool // some table had no matching rule
+	dropped   bool // some rule had no actions
+}
+
+func newComposer() composer {
+	return composer{ops: make([]Op, 0, maxOps), credits: make([]credit, 0, maxResubmits+1)}
+}
+
+// compose fills in ops and credits for key, masked by the layout's union.
+func (c *composer) compose(st *state, key *Key) {
+	c.st, c.key = st, *key
+	c.ops, c.credits = c.ops[:0], c.credits[:0]
+	c.resubmits, c.depth = 0, 0
+	c.exceeded, c.missed, c.dropped = false, false, false
+	c.table(0, SamePort)
+	c.finish()
+}
+
+// table looks the key up in one table, as if it had come from port, and does what the rule says.
+func (c *composer) table(table uint8, port uint32) {
+	var slot uint32
+	if port == SamePort {
+		slot = c.st.classify(table, &c.key)
+	} else {
+		// The lookup alone sees another port: in_port and NORMAL still mean the true one (ovs-actions(7)).
+		original := c.key.InPort()
+		c.key.setInPort(port)
+		slot = c.st.classify(table, &c.key)
+		c.key.setInPort(original)
+	}
+	if slot == noSlot {
+		c.missed = true
+		return
+	}
+	c.credit(slot)
+	actions := c.st.actions.at(c.st.recs.at(slot).actions).actions
+	if len(actions) == 0 {
+		c.dropped = true
+	}
+	for i := range actions {
+		if c.exceeded {
+			return
+		}
+		c.action(table, &actions[i])
+	}
+}
+
+// creditWindow is how many of the last credits are searched for a rule that is met again. Two credits for one rule are
+// right as well, just longer.
+const creditWindow = 64
+
+// credit counts slot once more.
+func (c *composer) credit(slot uint32) {
+	for i := max(0, len(c.credits)-creditWindow); i < len(c.credits); i++ {
+		if c.credits[i].slot == slot {
+			c.credits[i].times++
+			return
+		}
+	}
+	c.credits = append(c.credits, credit{slot, 1})
+}
+
+func (c *composer) emit(op Op) {
+	if len(c.ops) == maxOps {
+		c.exceeded = true
+		return
+	}
+	c.ops = append(c.ops, op)
+}
+
+// outputOps are the ops of actions that are outputs without more.
+var outputOps = [numActionKinds]OpKind{
+	ActionInPort: OpInPort, ActionFlood: OpFlood, ActionAll: OpAll, ActionNormal: OpNormal, ActionLocal: OpLocal,
+}
+
+// action does one action in a table: an op for the packet, and the same to the key that later tables see.
+func (c *composer) action(table uint8, a *Action) {
+	switch a.Kind {
+	case ActionOutput:
+		c.emit(Op{Kind: OpOutput, A: a.Port})
+	case ActionInPort, ActionFlood, ActionAll, ActionNormal, ActionLocal:
+		c.emit(Op{Kind: outputOps[a.Kind]})
+	case ActionResubmit:
+		target := a.Table
+		if target == SameTable {
+			target = table
+		}
+		c.resubmit(table, target, a.Port)
+	case ActionGotoTable:
+		c.resubmit(table, a.Table, SamePort)
+	case ActionPushVLAN:
+		c.push(uint32(a.Value))
+	case ActionPopVLAN:
+		if c.tagged() {
+			c.emit(Op{Kind: OpPopVLAN})
+			c.key.popTag()
+		}
+	case ActionModVLANVID, ActionModVLANPCP:
+		if !c.tagged() {
+			c.push(packet.TPID8021Q)
+		}
+		c.setTag(a)
+	case ActionSetVLANVID, ActionSetVLANPCP:
+		if c.tagged() {
+			c.setTag(a)
+		}
+	case ActionModEthSrc, ActionSetEthSrc:
+		c.setEth(OpSetEthSrc, &c.key[wordSrc], a)
+	case ActionModEthDst, ActionSetEthDst:
+		c.setEth(OpSetEthDst, &c.key[wordDst], a)
+	}
+}
+
+func (c *composer) tagged() bool { return c.key.outerTag()&vlanPresent != 0 }
+
+func (c *composer) push(tpid uint32) {
+	c.emit(Op{Kind: OpPushVLAN, A: tpid})
+	c.key.pushTag()
+}
+
+func (c *composer) setTag(a *Action) {
+	tci := c.key.outerTag()
+	if a.Kind == ActionModVLANVID || a.Kind == ActionSetVLANVID {
+		c.emit(Op{Kind: OpSetVLANVID, A: uint32(a.Value)})
+		tci = tci&^vlanVID | uint16(a.Value)
+	} else {
+		c.emit(Op{Kind: OpSetVLANPCP, A: uint32(a.Value)})
+		tci = tci&^vlanPCP | uint16(a.Value)<<vlanPCPLow
+	}
+	c.key.setOuterTag(tci)
+}
+
+func (c *composer) setEth(kind OpKind, word *uint64, a *Action) {
+	mac := *word>>shiftEth&^a.Mask&fullEth | a.Value
+	c.emit(Op{Kind: kind, B: mac})
+	*word = *word&^maskEth | mac<<shiftEth
+}
+
+// resubmit looks up again in target, within the bounds.
+func (c *composer) resubmit(from, target uint8, port uint32) {
+	backward := target <= from
+	if c.resubmits == maxResubmits || backward && c.depth == maxResubmitDepth {
+		c.exceeded = true
+		return
+	}
+	c.resubmits++
+	if backward {
+		c.depth++
+	}
+	c.table(target, port)
+	if backward {
+		c.depth--
+	}
+}
+
+// finish ends the program: without the edits that nobody sees, and with the reason if it outputs nothing.
+func (c *composer) finish() {
+	n := len(c.ops)
+	for n > 0 && !c.ops[n-1].output() {
+		n--
+	}
+	var reason packet.DropReason
+	switch {
+	case c.exceeded:
+		reason = packet.DropResubmitLimit
+	case n > 0:
+		c.ops = c.ops[:n]
+		return
+	case c.missed:
+		reason = packet.DropNoMatch
+	case c.dropped:
+		reason = packet.DropByRule
+	default:
+		reason = packet.DropNoOutput
+	}
+	c.ops = append(c.ops[:0], Op{Kind: OpDrop, A: uint32(reason)})
+}

@@ -1,0 +1,174 @@
+package flowtable
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"weft/internal/packet"
+)
+
+// extracted prints a key as ovs-ofctl prints a flow, in full.
+func extracted(f frame) string {
+	var k Key
+	extract(f[:min(len(f), packet.WindowSize)], len(f), 0, depthL4, &k)
+	return describe(&k)
+}
+
+// describe prints what a key says in the words that flowWords leaves of ovs-ofctl's.
+func describe(k *Key) string {
+	var s []string
+	add := func(format string, args ...any) { s = append(s, fmt.Sprintf(format, args...)) }
+	ethType := k[wordPort] >> shiftEthType & 0xffff
+	proto := k[wordL4] >> shiftProto
+	add("type=%#x", ethType)
+	add("tag=%#x,%#x", k.outerTag(), k.innerTag())
+	add("src=%s", formatMAC(k[wordSrc]>>shiftEth))
+	add("dst=%s", formatMAC(k[wordDst]>>shiftEth))
+	switch ethType {
+	case ethIPv4, ethARP, ethRARP:
+		add("net=%s,%s", formatIPv4(k[wordIPv4]>>shiftIPSrc), formatIPv4(k[wordIPv4]&0xffffffff))
+	case ethIPv6:
+		add("net=%s,%s", ipv6Text(k[wordIPv6S], k[wordIPv6S+1]), ipv6Text(k[wordIPv6D], k[wordIPv6D+1]))
+	}
+	switch ethType {
+	case ethARP, ethRARP:
+		add("op=%d sha=%s tha=%s", proto, formatMAC(k[wordSHA]>>shiftEth), formatMAC(k[wordTHA]>>shiftEth))
+	case ethIPv4, ethIPv6:
+		add("proto=%d tos=%d ttl=%d", proto, k[wordL4]>>shiftTOS&0xff, k[wordL4]>>shiftTTL&0xff)
+		add("frag=%s", []string{"no", "first", "", "later"}[k[wordL4]>>shiftFrag&3])
+		add("ports=%d,%d flags=%#x", k[wordL4]>>shiftTPSrc&0xffff, k[wordL4]&0xffff, k[wordSrc]&0xffff)
+	}
+	return strings.Join(s, " ")
+}
+
+// flowWords turns a flow as ovs-ofctl prints it into describe's words.
+func flowWords(t *testing.T, line string) string {
+	t.Helper()
+	v := map[string]string{}
+	words := strings.Split(strings.TrimSpace(line), ",")
+	for _, w := range words {
+		name, val, _ := strings.Cut(w, "=")
+		v[name] = val
+	}
+	num := func(name string) (n int) {
+		if s, ok := v[name]; ok {
+			if _, err := fmt.Sscan(s, &n); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+		}
+		return n
+	}
+	or := func(names ...string) string {
+		for _, n := range names {
+			if s, ok := v[n]; ok {
+				return s
+			}
+		}
+		return ""
+	}
+	ethType, proto := 0, -1
+	for _, s := range append(shorthands, shorthand{"igmp", ethIPv4, protoIGMP}) {
+		if _, ok := v[s.name]; ok && ethType == 0 {
+			ethType, proto = int(s.ethType), int(s.proto)
+		}
+	}
+	if ethType == 0 {
+		ethType = num("dl_type")
+	}
+	if proto < 0 {
+		proto = num("nw_proto")
+	}
+	var s []string
+	add := func(format string, args ...any) { s = append(s, fmt.Sprintf(format, args...)) }
+	add("type=%#x", ethType)
+	tag := func(i string) int {
+		if _, ok := v["dl_vlan"+i]; ok {
+			return num("dl_vlan"+i) | vlanPresent | num("dl_vlan_pcp"+i)<<vlanPCPLow
+		}
+		return num("vlan_tci" + i)
+	}
+	add("tag=%#x,%#x", tag(""), tag("1"))
+	add("src=%s", v["dl_src"])
+	add("dst=%s", v["dl_dst"])
+	switch ethType {
+	case ethIPv4, ethIPv6, ethARP, ethRARP:
+		add("net=%s,%s", or("nw_src", "ipv6_src", "arp_spa"), or("nw_dst", "ipv6_dst", "arp_tpa"))
+	}
+	switch ethType {
+	case ethARP, ethRARP:
+		add("op=%d sha=%s tha=%s", num("arp_op"), v["arp_sha"], v["arp_tha"])
+	case ethIPv4, ethIPv6:
+		add("proto=%d tos=%d ttl=%d", proto, num("nw_tos")|num("nw_ecn"), num("nw_ttl"))
+		add("frag=%s", v["nw_frag"])
+		number := func(names ...string) string {
+			if s := or(names...); s != "" {
+				return s
+			}
+			return "0"
+		}
+		flags := uint64(0)
+		if s := number("tcp_flags"); s != "0" {
+			var err *SyntaxError
+			if flags, _, err = parseTCPFlags(text{s, 1}); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+		}
+		add("ports=%s,%s flags=%#x", number("tp_src", "icmp_type", "igmp_type"), number("tp_dst", "icmp_code", "igmp_code"), flags)
+	}
+	return strings.Join(s, " ")
+}
+
+// pcap writes frames in the classic capture format.
+func pcap(t *testing.T, frames []frame) string {
+	t.Helper()
+	le := binary.LittleEndian
+	var b []byte
+	for _, v := range []uint32{0xa1b2c3d4, 4<<16 | 2, 0, 0, 65535, 1} {
+		b = le.AppendUint32(b, v)
+	}
+	for _, f := range frames {
+		for _, v := range []uint32{0, 0, uint32(len(f)), uint32(len(f))} {
+			b = le.AppendUint32(b, v)
+		}
+		b = append(b, f...)
+	}
+	name := filepath.Join(t.TempDir(), "frames.pcap")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestFramesReadAsOpenVSwitchReadsThem(t *testing.T) {
+	needOfctl(t)
+	frames := sampleFrames()
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 1))
+	for samples := frames; len(frames) < 4000; {
+		frames = append(frames, mutate(r, samples[r.IntN(len(samples))]))
+	}
+	out, err := exec.Command("ovs-ofctl", "parse-pcap", pcap(t, frames)).Output()
+	if err != nil {
+		t.Fatalf("ovs-ofctl parse-pcap: %v", err)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	bad := 0
+	for i, f := range frames {
+		if !lines.Scan() {
+			t.Fatalf("ovs-ofctl printed %d flows for %d frames", i, len(frames))
+		}
+		got, want := extracted(f), flowWords(t, lines.Text())
+		if got != want && bad < 10 {
+			bad++
+			t.Errorf("frame %d (seed %d) %x\n weft         %s\n Open vSwitch %s\n raw %s", i, seed, []byte(f), got, want, lines.Text())
+		}
+	}
+}

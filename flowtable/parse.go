@@ -1,0 +1,315 @@
+package flowtable
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ParseRule reads a rule in the syntax of "ovs-ofctl add-flow" (ovs-ofctl(8) "Flow Syntax", ovs-fields(7), ovs-actions(7)):
+//
+//	table=0,priority=100,in_port=vm1,ip,nw_dst=10.0.0.0/8,actions=output:wire
+//
+// Items are separated by commas or white space. What a dump adds to a rule (duration, n_packets, n_bytes, idle_age,
+// hard_age) is checked and ignored, so that dumps can be fed back. Errors are of type *SyntaxError.
+//
+// Unlike ovs-ofctl, which drops conditions silently when their prerequisite is missing or a later one contradicts them,
+// ParseRule refuses such a rule.
+func ParseRule(s string, ports PortNames) (*Rule, error) {
+	p := parser{ports: ports, mode: modeAdd}
+	if err := p.run(text{s, 1}); err != nil {
+		return nil, err
+	}
+	return &p.rule, nil
+}
+
+// ParseFilter reads which rules a dump or a deletion is about, as "ovs-ofctl del-flows" does: conditions, table, cookie/mask,
+// out_port, and with strict also priority, which then is DefaultPriority if absent. A table is optional: none means all.
+func ParseFilter(s string, strict bool, ports PortNames) (Filter, error) {
+	p := parser{ports: ports, mode: modeFilter}
+	p.filter.Strict = strict
+	if err := p.run(text{s, 1}); err != nil {
+		return Filter{}, err
+	}
+	return p.filter, nil
+}
+
+// ParseModify reads a modification as "ovs-ofctl mod-flows" does: a filter and the new actions. A cookie without a mask is
+// the new cookie, one with a mask belongs to the filter.
+func ParseModify(s string, strict bool, ports PortNames) (Change, error) {
+	p := parser{ports: ports, mode: modeModify}
+	p.filter.Strict = strict
+	if err := p.run(text{s, 1}); err != nil {
+		return Change{}, err
+	}
+	return Change{Command: Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven}, nil
+}
+
+// ParseChange reads one line of a file of changes, as "ovs-ofctl add-flows" does: a rule to add, or one of the words add,
+// modify, modify_strict, delete and delete_strict followed by what that command takes.
+func ParseChange(s string, ports PortNames) (Change, error) {
+	t := text{s, 1}.trim()
+	word := t.s
+	if i := strings.IndexAny(word, spaces); i >= 0 {
+		word = word[:i]
+	}
+	rest := strings.Repeat(" ", t.col-1+len(word)) + t.s[len(word):] // keeps the columns
+	switch word {
+	case "modify", "modify_strict":
+		return ParseModify(rest, word == "modify_strict", ports)
+	case "delete", "delete_strict":
+		f, err := ParseFilter(rest, word == "delete_strict", ports)
+		return Change{Command: Delete, Filter: f}, err
+	case "add":
+		s = rest
+	}
+	r, err := ParseRule(s, ports)
+	return Change{Command: Add, Rule: r}, err
+}
+
+// parseMode says which command's syntax is meant.
+type parseMode uint8
+
+const (
+	modeAdd parseMode = iota
+	modeModify
+	modeFilter
+)
+
+type parser struct {
+	ports  PortNames
+	mode   parseMode
+	rule   Rule
+	filter Filter
+
+	at          [numFields]int // column at which a field was given, 0 = not
+	actionsAt   []text         // where each action stands, for errors
+	given       []string       // settings given so far
+	cookieGiven bool
+	tableGiven  bool
+	prioGiven   bool
+}
+
+// run parses everything and checks what only shows when all is known.
+func (p *parser) run(t text) error {
+	p.rule.Priority = DefaultPriority
+	end := text{"", t.col + len(t.s)}
+	actions, found, err := p.conditions(&t)
+	if err != nil {
+		return err
+	}
+	if err := p.prerequisites(); err != nil {
+		return err
+	}
+	if p.mode == modeFilter {
+		if found {
+			return actions.errorf("remove it", "actions have no meaning here")
+		}
+	} else {
+		if !found {
+			return end.errorf("end the rule with actions=...; actions=drop drops", "the rule has no actions")
+		}
+		if err := p.parseActions(actions); err != nil {
+			return err
+		}
+		if err := p.checkActions(); err != nil {
+			return err
+		}
+	}
+	p.fillFilter()
+	return nil
+}
+
+// fillFilter moves what the common settings said into the filter.
+func (p *parser) fillFilter() {
+	p.filter.Match = p.rule.Match
+	p.filter.HasTable, p.filter.Table = p.tableGiven, p.rule.Table
+	p.filter.Priority = p.rule.Priority
+}
+
+// conditions parses up to the actions and returns their text.
+func (p *parser) conditions(t *text) (actions text, found bool, err *SyntaxError) {
+	for {
+		before := *t
+		it, ok, err := nextItem(t)
+		if !ok || err != nil {
+			if err != nil && !isActions(before) {
+				return text{}, false, err
+			}
+			if err == nil {
+				return text{}, false, nil
+			}
+		}
+		if isActionsKey(it.key.s) && !it.quoted {
+			if it.sep != '=' && it.sep != ':' {
+				return text{}, false, it.key.errorf("write actions=LIST", "actions is missing a value")
+			}
+			// Take the rest as it is: it has its own items.
+			skip := it.key.col - before.col + len(it.key.s) + 1
+			return text{before.s[skip:], before.col + skip}, true, nil
+		}
+		if err := p.condition(it); err != nil {
+			return text{}, false, err
+		}
+	}
+}
+
+func isActionsKey(s string) bool { return s == "actions" || s == "action" }
+
+// isActions reports whether t goes on with the actions, whose items have a syntax of their own.
+func isActions(t text) bool {
+	s := strings.TrimLeft(t.s, separators)
+	n := strings.IndexAny(s, separators+"=:()")
+	return n > 0 && isActionsKey(s[:n])
+}
+
+// condition handles one item before the actions.
+func (p *parser) condition(it item) *SyntaxError {
+	name := it.key.s
+	if it.quoted {
+		return it.key.errorf("write in_port="+name+" for a port", "%s is not a field", name)
+	}
+	if it.sep == '(' {
+		return it.key.errorf("write "+name+"=VALUE", "%s does not take parentheses", name)
+	}
+	for _, s := range shorthands {
+		if s.name == name {
+			return p.shorthand(it, s)
+		}
+	}
+	switch name {
+	case "vlan":
+		if it.sep != 0 {
+			return it.key.errorf("write dl_vlan=ID", "vlan takes no value")
+		}
+		return p.setMatch(fieldVLANTCI, it.key, value128{lo: vlanPresent}, value128{lo: vlanPresent})
+	case "eth":
+		return nil
+	}
+	if id, ok := findField(name); ok {
+		if it.sep == 0 {
+			return it.key.errorf("write "+name+"=VALUE", "%s is missing a value", name)
+		}
+		val, mask, err := parseValue(&fields[id], it.val, p.ports)
+		if err != nil {
+			return err
+		}
+		return p.setMatch(id, it.key, val, mask)
+	}
+	if known, err := p.setting(it); known {
+		return err
+	}
+	return p.unknownKey(it.key)
+}
+
+func (p *parser) unknownKey(key text) *SyntaxError {
+	if supportedLater(key.s) {
+		return key.errorf("Open vSwitch has it, Weft does not yet", "field %s is not supported", key.s)
+	}
+	var words []string
+	for i := range fields {
+		words = append(append(words, fields[i].name), fields[i].aliases...)
+	}
+	for _, s := range shorthands {
+		words = append(words, s.name)
+	}
+	for _, s := range settings {
+		words = append(words, s.name)
+	}
+	hint := "see ovs-fields(7) for the names of fields"
+	if w := nearest(strings.ToLower(key.s), append(words, "actions")); w != "" {
+		hint = "did you mean " + w + "?"
+	}
+	return key.errorf(hint, "unknown keyword %q", key.s)
+}
+
+// supportedLater reports whether name is one of Open vSwitch's fields that Weft lacks.
+func supportedLater(name string) bool {
+	for _, u := range unsupportedFields {
+		if u == name {
+			return true
+		}
+	}
+	for _, prefix := range []string{"reg", "xreg", "xxreg", "tun_", "ct_", "nsh_", "nd_", "mpls_", "NXM_", "OXM_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *parser) shorthand(it item, s shorthand) *SyntaxError {
+	if it.sep != 0 {
+		return it.key.errorf("write it alone", "%s takes no value", s.name)
+	}
+	full := value128{lo: 0xffff}
+	if err := p.setMatch(fieldEthType, it.key, value128{lo: uint64(s.ethType)}, full); err != nil {
+		return err
+	}
+	if s.proto == anyProto {
+		return nil
+	}
+	return p.setMatch(fieldIPProto, it.key, value128{lo: uint64(s.proto)}, value128{lo: 0xff})
+}
+
+// setMatch adds a condition. One that contradicts an earlier one is an error, one that repeats it is not.
+func (p *parser) setMatch(id fieldID, at text, val, mask value128) *SyntaxError {
+	f := &fields[id]
+	p.at[id] = at.col
+	if f.width == 128 {
+		if err := p.setBits(f.word, at, val.hi, mask.hi); err != nil {
+			return err
+		}
+		return p.setBits(f.word+1, at, val.lo, mask.lo)
+	}
+	return p.setBits(f.word, at, val.lo<<f.shift, mask.lo<<f.shift)
+}
+
+func (p *parser) setBits(word uint8, at text, val, mask uint64) *SyntaxError {
+	m := &p.rule.Match
+	if (m.Key[word]^val)&m.Mask[word]&mask != 0 {
+		return at.errorf("remove one of the two", "%s contradicts an earlier condition", at.s)
+	}
+	m.Key[word] |= val & mask
+	m.Mask[word] |= mask
+	return nil
+}
+
+// prerequisites checks that every field given has what it needs.
+func (p *parser) prerequisites() *SyntaxError {
+	for id := range fields {
+		f := &fields[id]
+		if p.at[id] == 0 || f.need == nil || f.need.fulfilled(&p.rule.Match) {
+			continue
+		}
+		var bits Key
+		f.maskBits(&bits)
+		if p.rule.Match.Mask[f.word]&bits[f.word] == 0 && (f.width != 128 || p.rule.Match.Mask[f.word+1] == 0) {
+			continue // given as "any"
+		}
+		return text{"", p.at[id]}.errorf(f.need.hint, "%s needs a condition that is missing", f.name)
+	}
+	m := &p.rule.Match
+	if !m.icmpWhole() {
+		return text{"", max(p.at[fieldTPSrc], p.at[fieldTPDst])}.errorf("write icmp_type and icmp_code, 0 to 255, without a mask",
+			"ICMP has no ports")
+	}
+	const later, l4 = uint64(fragLater) << shiftFrag, uint64(0xffffffff)
+	if m.Key[wordL4]&later != 0 && (m.Mask[wordL4]&l4 != 0 || m.Mask[wordSrc]&0xffff != 0) {
+		return text{"", p.at[fieldFrag]}.errorf("later fragments carry no ports, flags, type or code; use nw_frag=first or none",
+			"nw_frag=later excludes conditions on the transport header")
+	}
+	return nil
+}
+
+// checkActions validates the actions against the match and says where they stand.
+func (p *parser) checkActions() error {
+	err := validateActions(&p.rule)
+	if err == nil {
+		return nil
+	}
+	ae, ok := err.(*actionError)
+	if !ok || ae.i >= len(p.actionsAt) {
+		return fmt.Errorf("flowtable: check actions: %w", err)
+	}
+	return p.actionsAt[ae.i].errorf(ae.hint, "%s", ae.msg)
+}

@@ -1,0 +1,319 @@
+package flowtable
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// value128 is a field's value or mask, in hi only when the field is wider than 64 bits.
+type value128 struct{ hi, lo uint64 }
+
+// parseValue reads the value of f, and its mask: all bits when none is given.
+func parseValue(f *field, v text, ports PortNames) (val, mask value128, err *SyntaxError) {
+	if v.s == "" {
+		return val, mask, v.errorf("write "+f.name+"=VALUE", "%s is missing a value", f.name)
+	}
+	if v.s == "*" {
+		return value128{}, value128{}, nil
+	}
+	if !f.mask && f.syntax != synPort && strings.Contains(v.s, "/") {
+		return val, mask, v.errorf("write the value alone", "%s takes no mask", f.name)
+	}
+	switch f.syntax {
+	case synMAC:
+		val.lo, mask.lo, err = parseMaskedMAC(v)
+	case synIPv4:
+		val.lo, mask.lo, err = parseMaskedIPv4(v)
+	case synIPv6:
+		val, mask, err = parseMaskedIPv6(v)
+	case synPort:
+		val.lo, err = parsePort(v, f.name, ports)
+		mask.lo = 1<<f.width - 1
+	case synFrag:
+		val.lo, mask.lo, err = parseFrag(v)
+	case synTCPFlags:
+		val.lo, mask.lo, err = parseTCPFlags(v)
+	case synVLANID, synVLANVID, synVLANTCI, synVLANPCP:
+		val.lo, mask.lo, err = parseVLANMatch(f, v)
+	default:
+		val.lo, mask.lo, err = parseNumber(f, v)
+	}
+	val.lo &= mask.lo
+	val.hi &= mask.hi
+	return val, mask, err
+}
+
+func parseNumber(f *field, v text) (val, mask uint64, err *SyntaxError) {
+	head, tail, masked := v.cut("/")
+	if val, err = number(head, f.name, f.max); err != nil {
+		return 0, 0, err
+	}
+	mask = 1<<f.width - 1
+	if masked {
+		if mask, err = number(tail, f.name, mask); err != nil {
+			return 0, 0, err
+		}
+	}
+	switch f.syntax {
+	case synTOS:
+		mask = 0xfc
+	case synDSCP:
+		val, mask = val<<2, 0xfc
+	}
+	return val, mask, nil
+}
+
+// parseVLANMatch turns the four ways to write a tag into bits of the tag's control information.
+func parseVLANMatch(f *field, v text) (val, mask uint64, err *SyntaxError) {
+	head, tail, masked := v.cut("/")
+	if val, err = number(head, f.name, f.max); err != nil {
+		return 0, 0, err
+	}
+	if masked {
+		if mask, err = number(tail, f.name, 0xffff); err != nil {
+			return 0, 0, err
+		}
+	}
+	switch f.syntax {
+	case synVLANID:
+		switch {
+		case val == 0xffff:
+			return 0, 0xffff, nil
+		case val > vlanVID:
+			return 0, 0, v.errorf("VLAN ids are 0 to 4095; 0xffff means untagged", "%s is too large for %s", v.s, f.name)
+		}
+		return val | vlanPresent, vlanVID | vlanPresent, nil
+	case synVLANPCP:
+		return val<<vlanPCPLow | vlanPresent, vlanPCP | vlanPresent, nil
+	case synVLANVID:
+		if !masked {
+			mask = vlanVID | vlanPresent
+		} else if mask&^(vlanVID|vlanPresent) != 0 {
+			return 0, 0, tail.errorf("the widest mask is 0x1fff", "mask %s is too wide for %s", tail.s, f.name)
+		}
+	default:
+		if !masked {
+			mask = 0xffff
+		}
+	}
+	val &= mask
+	if mask&vlanPresent != 0 && val&vlanPresent == 0 && val != 0 {
+		return 0, 0, v.errorf(fmt.Sprintf("set the bit 0x1000, which means that a tag is present: %#x", val|vlanPresent),
+			"%s=%s can match no packet", f.name, v.s)
+	}
+	return val, mask, nil
+}
+
+func parseMaskedMAC(v text) (val, mask uint64, err *SyntaxError) {
+	head, tail, masked := v.cut("/")
+	if val, err = parseMAC(head); err != nil {
+		return 0, 0, err
+	}
+	mask = fullEth
+	if masked {
+		mask, err = parseMAC(tail)
+	}
+	return val, mask, err
+}
+
+func parseMAC(v text) (uint64, *SyntaxError) {
+	bad := func() (uint64, *SyntaxError) {
+		return 0, v.errorf("write six hexadecimal numbers with colons, such as 52:54:00:12:34:56",
+			"%q is not an Ethernet address", v.s)
+	}
+	parts := strings.Split(v.s, ":")
+	if len(parts) != 6 {
+		return bad()
+	}
+	var mac uint64
+	for _, p := range parts {
+		n, err := strconv.ParseUint(p, 16, 8)
+		if err != nil || len(p) > 2 {
+			return bad()
+		}
+		mac = mac<<8 | n
+	}
+	return mac, nil
+}
+
+func parseMaskedIPv4(v text) (val, mask uint64, err *SyntaxError) {
+	head, tail, masked := v.cut("/")
+	if val, err = parseIPv4(head); err != nil {
+		return 0, 0, err
+	}
+	if !masked {
+		return val, 0xffffffff, nil
+	}
+	if strings.Contains(tail.s, ".") {
+		mask, err = parseIPv4(tail)
+		return val, mask, err
+	}
+	n, err := number(tail, "the prefix length", 32)
+	if err != nil {
+		return 0, 0, err
+	}
+	return val, 0xffffffff << (32 - n) & 0xffffffff, nil
+}
+
+func parseIPv4(v text) (uint64, *SyntaxError) {
+	a, err := netip.ParseAddr(v.s)
+	if err != nil || !a.Is4() {
+		return 0, v.errorf("write it as 192.0.2.1, 192.0.2.0/24 or 192.0.2.0/255.255.255.0",
+			"%q is not an IPv4 address", v.s)
+	}
+	b := a.As4()
+	return uint64(binary.BigEndian.Uint32(b[:])), nil
+}
+
+func parseMaskedIPv6(v text) (val, mask value128, err *SyntaxError) {
+	head, tail, masked := v.cut("/")
+	if val, err = parseIPv6(head); err != nil {
+		return val, mask, err
+	}
+	switch {
+	case !masked:
+		mask = value128{^uint64(0), ^uint64(0)}
+	case strings.Contains(tail.s, ":"):
+		mask, err = parseIPv6(tail)
+	default:
+		var n uint64
+		n, err = number(tail, "the prefix length", 128)
+		mask = value128{^uint64(0) << (64 - min(n, 64)), ^uint64(0) << (64 - (max(n, 64) - 64))}
+	}
+	return val, mask, err
+}
+
+func parseIPv6(v text) (value128, *SyntaxError) {
+	a, err := netip.ParseAddr(v.s)
+	if err != nil || !a.Is6() || a.Zone() != "" {
+		return value128{}, v.errorf("write it as 2001:db8::1 or 2001:db8::/32", "%q is not an IPv6 address", v.s)
+	}
+	b := a.As16()
+	return value128{binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])}, nil
+}
+
+// fragNames are the values of nw_frag.
+var fragNames = []struct {
+	name      string
+	val, mask uint64
+}{
+	{"no", 0, fragMask},
+	{"yes", fragAny, fragAny},
+	{"first", fragAny, fragMask},
+	{"later", fragMask, fragMask},
+	{"not_later", 0, fragLater},
+}
+
+func parseFrag(v text) (val, mask uint64, err *SyntaxError) {
+	for _, n := range fragNames {
+		if n.name == v.s {
+			return n.val, n.mask, nil
+		}
+	}
+	return 0, 0, v.errorf("use no, yes, first, later or not_later", "unknown fragment type %q", v.s)
+}
+
+// tcpFlagNames are TCP's flags from the lowest bit (RFC 9293 §3.1); the reserved bits go by their value, as ovs-ofctl has it.
+var tcpFlagNames = [12]string{
+	"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]",
+}
+
+const tcpFlagsHint = "write +syn-ack, syn|ack, or a number up to 0xfff with or without /MASK"
+
+// parseTCPFlags reads "+syn-ack" (those two, others do not matter), "syn|ack" (exactly these) or VALUE[/MASK].
+func parseTCPFlags(v text) (val, mask uint64, err *SyntaxError) {
+	if c := v.s[0]; c >= '0' && c <= '9' {
+		head, tail, masked := v.cut("/")
+		if val, err = number(head, "tcp_flags", 0xfff); err == nil && masked {
+			mask, err = number(tail, "tcp_flags", 0xfff)
+			return val, mask, err
+		}
+		return val, 0xfff, err
+	}
+	if c := v.s[0]; c != '+' && c != '-' {
+		for rest, more := v, true; more; {
+			var one text
+			one, rest, more = rest.cut("|")
+			bit, err := tcpFlag(one)
+			if err != nil {
+				return 0, 0, err
+			}
+			val |= bit
+		}
+		return val, 0xfff, nil
+	}
+	rest := v
+	for rest.s != "" {
+		sign := rest.take(1).s
+		if sign != "+" && sign != "-" {
+			return 0, 0, v.errorf(tcpFlagsHint, "bad tcp_flags %q", v.s)
+		}
+		n := strings.IndexAny(rest.s, "+-")
+		if n < 0 {
+			n = len(rest.s)
+		}
+		one := rest.take(n)
+		bit, err := tcpFlag(one)
+		if err != nil {
+			return 0, 0, err
+		}
+		if mask&bit != 0 {
+			return 0, 0, one.errorf("name each flag once", "tcp flag %s is given twice", one.s)
+		}
+		mask |= bit
+		if sign == "+" {
+			val |= bit
+		}
+	}
+	return val, mask, nil
+}
+
+func tcpFlag(v text) (uint64, *SyntaxError) {
+	for i, n := range tcpFlagNames {
+		if n == v.s {
+			return 1 << i, nil
+		}
+	}
+	return 0, v.errorf(tcpFlagsHint, "unknown tcp flag %q", v.s)
+}
+
+// reservedPorts are the port names that stand for themselves in every bridge.
+var reservedPorts = []string{"in_port", "flood", "all", "normal", "local", "controller", "table", "none", "any"}
+
+// parsePort reads the number or name of an ordinary port, or LOCAL.
+func parsePort(v text, what string, ports PortNames) (uint64, *SyntaxError) {
+	name := v.s
+	if strings.HasPrefix(name, `"`) {
+		var err *SyntaxError
+		if name, err = unquote(v); err != nil {
+			return 0, err
+		}
+	} else {
+		if name == "" {
+			return 0, v.errorf("write a port's number or name", "%s is missing a port", what)
+		}
+		if c := name[0]; c >= '0' && c <= '9' {
+			n, err := number(v, what, 0xffffffff)
+			switch {
+			case err == nil && (n == PortLocal || n == 0xfffe): // OpenFlow 1.1's and 1.0's number of LOCAL
+				return PortLocal, nil
+			case err == nil && n >= 1 && n <= MaxPort:
+				return n, nil
+			}
+			// A name may start with a digit.
+		}
+		if strings.EqualFold(name, "local") {
+			return PortLocal, nil
+		}
+	}
+	if ports != nil {
+		if n, ok := ports.PortNumber(name); ok {
+			return uint64(n), nil
+		}
+	}
+	return 0, v.errorf(fmt.Sprintf("use the name of a port of this bridge, LOCAL, or a number from 1 to %d", MaxPort),
+		"%s: unknown port %s", what, v.s)
+}

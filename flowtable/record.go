@@ -1,0 +1,223 @@
+package flowtable
+
+import (
+	"math"
+	"sync/atomic"
+)
+
+// Records are what the classifier knows of rules: fixed-size, pointer-free, in chunks that never move, so that a million
+// of them cost Go's collector nothing. A rule's slot is its place among them, and also among each Lookup's counters.
+
+const (
+	chunkBits = 10
+	chunkSize = 1 << chunkBits
+
+	noSlot  = 0 // slot 0 is never used
+	forever = math.MaxUint64
+)
+
+// record is one version of one rule. It is visible to readers of the generations from added until before removed.
+//
+// Concurrency: everything is written before the record is published and not changed until no reader can reach it, but
+// for added, removed and next, which are atomic where readers look.
+type record struct {
+	// What a lookup touches.
+	added, removed uint64
+	next           uint32 // the next version or lower priority with the same match, noSlot at the end
+	actions        uint32
+	priority       uint16
+	table          uint8
+	flags          Flags
+	hash           uint64
+	key            Key // compacted as the tuple's mask is
+
+	// What only the control side touches.
+	cookie            uint64
+	created, modified int64  // Unix time, nanoseconds
+	packets, bytes    uint64 // counted by earlier versions and by Lookups that are gone
+	used              uint64 // last use that those saw, Unix seconds
+	tuple             uint32 // by id
+	pred, succ        uint32 // the version that this one replaced, while its counters may still move; the one that replaced it
+	idle, hard        uint16
+	importance        uint16
+	serial            uint64 // order of arrival
+}
+
+type recordChunk [chunkSize]record
+
+// records is a reader's view: a slice that is replaced, never changed, when it grows.
+type records []*recordChunk
+
+func (r records) at(slot uint32) *record { return &r[slot>>chunkBits][slot&(chunkSize-1)] }
+
+// visible reports whether a reader of generation gen sees c.
+func (c *record) visible(gen uint64) bool {
+	return atomic.LoadUint64(&c.added) <= gen && atomic.LoadUint64(&c.removed) > gen
+}
+
+// live reports whether c is part of the newest state, published or about to be. Control side only.
+func (c *record) live() bool { return atomic.LoadUint64(&c.removed) == forever }
+
+// slab hands out records. Control side only.
+type slab struct {
+	chunks records
+	free   []uint32
+	next   uint32
+}
+
+// alloc returns an unused slot. grew: the chunks have a new slice.
+func (s *slab) alloc() (slot uint32, grew bool) {
+	if n := len(s.free); n > 0 {
+		slot = s.free[n-1]
+		s.free = s.free[:n-1]
+		return slot, false
+	}
+	if s.next == 0 {
+		s.next = 1
+	}
+	slot = s.next
+	s.next++
+	if int(slot>>chunkBits) == len(s.chunks) {
+		grown := make(records, len(s.chunks)+1)
+		copy(grown, s.chunks)
+		grown[len(s.chunks)] = new(recordChunk)
+		s.chunks = grown
+		grew = true
+	}
+	return slot, grew
+}
+
+// release makes slot free. Nobody may reach it any more.
+func (s *slab) release(slot uint32) { s.free = append(s.free, slot) }
+
+// actionList is the actions of one or more rules.
+type actionList struct {
+	actions []Action
+	text    string // the key among the interned lists
+	refs    int    // control side only
+}
+
+// actionChunk holds pointers to lists by id.
+type actionChunk [chunkSize]atomic.Pointer[actionList]
+
+type actionLists []*actionChunk
+
+func (l actionLists) at(id uint32) *actionList { return l[id>>chunkBits][id&(chunkSize-1)].Load() }
+
+// actionStore interns action lists, of which there are usually far fewer than rules. Control side only.
+type actionStore struct {
+	chunks actionLists
+	byText map[string]uint32
+	free   []uint32
+	next   uint32
+
+	vlanEdits  int // lists that depend on or change tags
+	chained    int // lists with resubmit or goto_table
+	srcPartial map[uint64]int
+	dstPartial map[uint64]int
+}
+
+// acquire returns the id of a list equal to actions and counts one more user.
+func (s *actionStore) acquire(actions []Action) uint32 {
+	key := encodeActions(actions)
+	if id, ok := s.byText[key]; ok {
+		s.chunks.at(id).refs++
+		return id
+	}
+	var id uint32
+	if n := len(s.free); n > 0 {
+		id, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		id = s.next
+		s.next++
+		if int(id>>chunkBits) == len(s.chunks) {
+			s.chunks = append(s.chunks[:len(s.chunks):len(s.chunks)], new(actionChunk))
+		}
+	}
+	list := &actionList{actions: append([]Action(nil), actions...), text: key, refs: 1}
+	s.chunks[id>>chunkBits][id&(chunkSize-1)].Store(list)
+	if s.byText == nil {
+		s.byText = make(map[string]uint32)
+	}
+	s.byText[key] = id
+	s.account(list, 1)
+	return id
+}
+
+// release counts one user less. A list without users goes when no reader can reach a rule that has it, which is when
+// this is called.
+func (s *actionStore) release(id uint32) {
+	list := s.chunks.at(id)
+	if list.refs--; list.refs > 0 {
+		return
+	}
+	s.account(list, -1)
+	delete(s.byText, list.text)
+	s.chunks[id>>chunkBits][id&(chunkSize-1)].Store(nil)
+	s.free = append(s.free, id)
+}
+
+// account keeps count of what all lists together do to keys.
+func (s *actionStore) account(list *actionList, d int) {
+	if s.srcPartial == nil {
+		s.srcPartial, s.dstPartial = make(map[uint64]int), make(map[uint64]int)
+	}
+	edits, chained := false, false
+	for _, a := range list.actions {
+		switch a.Kind {
+		case ActionPopVLAN, ActionModVLANVID, ActionModVLANPCP, ActionPushVLAN, ActionSetVLANVID, ActionSetVLANPCP:
+			edits = true
+		case ActionResubmit, ActionGotoTable:
+			chained = true
+		case ActionSetEthSrc:
+			addCount(s.srcPartial, fullEth&^a.Mask, d)
+		case ActionSetEthDst:
+			addCount(s.dstPartial, fullEth&^a.Mask, d)
+		}
+	}
+	if edits {
+		s.vlanEdits += d
+	}
+	if chained {
+		s.chained += d
+	}
+}
+
+func addCount(m map[uint64]int, key uint64, d int) {
+	if key == 0 {
+		return
+	}
+	if m[key] += d; m[key] == 0 {
+		delete(m, key)
+	}
+}
+
+// need adds to union the bits that composing these lists' programs looks at, given what matching looks at.
+func (s *actionStore) need(union *Key) {
+	for m := range s.srcPartial {
+		union[wordSrc] |= m << shiftEth
+	}
+	for m := range s.dstPartial {
+		union[wordDst] |= m << shiftEth
+	}
+	if s.vlanEdits > 0 {
+		// Whether a tag is there decides what pop and mod_vlan do; and what is inside may come to the outside.
+		tag := union[wordPort]&maskTag | vlanPresent
+		union[wordPort] |= tag
+		union[wordDst] |= tag
+	}
+}
+
+func encodeActions(actions []Action) string {
+	b := make([]byte, 0, 24*len(actions))
+	for _, a := range actions {
+		b = append(b, byte(a.Kind), a.Table, byte(a.Port), byte(a.Port>>8), byte(a.Port>>16), byte(a.Port>>24))
+		for i := 0; i < 48; i += 8 {
+			b = append(b, byte(a.Value>>i))
+		}
+		for i := 0; i < 48; i += 8 {
+			b = append(b, byte(a.Mask>>i))
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,97 @@
+package flowtable
+
+import "math/bits"
+
+// state is what lookups see: one version of all tables. It is replaced, never changed.
+type state struct {
+	gen     uint64
+	layout  *layout
+	recs    records
+	actions actionLists
+	tables  [NumTables][]tupleRef
+	log     [logLength]*changeSet // what the last generations changed, by gen % logLength
+}
+
+// tupleRef is a tuple with the highest priority in it, in falling order of that.
+type tupleRef struct {
+	t   *tuple
+	top uint16
+}
+
+// layout says which bits of keys matter to the loaded rules at all, and how the cache lays keys out.
+type layout struct {
+	union Key
+	shape compact
+	depth depth
+	// portOnly: no rule looks at anything but in_port, so that a whole batch has one key.
+	portOnly bool
+	// stride is the number of words of a cache entry: one of bookkeeping and the key, rounded up to a power of two.
+	stride int
+}
+
+const minStride = 4
+
+func makeLayout(union *Key) *layout {
+	l := &layout{union: *union, shape: makeCompact(union), depth: depthOf(union)}
+	l.portOnly = l.depth == depthPort
+	l.stride = max(minStride, 1<<bits.Len(uint(l.shape.n)))
+	return l
+}
+
+// classify returns the slot of the best rule for key in table, noSlot if none matches.
+func (st *state) classify(table uint8, key *Key) uint32 {
+	best, floor := uint32(noSlot), -1
+	refs := st.tables[table]
+	for i := range refs {
+		if int(refs[i].top) <= floor {
+			break
+		}
+		if slot, p := refs[i].t.find(st.recs, st.gen, key, floor); slot != noSlot {
+			best, floor = slot, p
+		}
+	}
+	return best
+}
+
+// A cached flow that was resolved some generations ago is still right if none of the changes since could affect it. The
+// state remembers the matches of the last few changes, so that rules which have nothing to do with a flow, added or
+// removed a thousand times a second, do not make it be classified again.
+
+const (
+	logLength  = 64
+	logMatches = 16 // a generation that changed more rules counts as having changed everything
+)
+
+// changeSet is what one generation changed.
+type changeSet struct {
+	gen     uint64
+	all     bool
+	matches []Match
+}
+
+// rewritable is the mask of the bits of a key that actions change on its way from table to table. A rule in a later table
+// may see other values there than the packet has.
+var rewritable = Key{
+	wordPort: 0xffffffff<<shiftInPort | maskTag,
+	wordDst:  maskEth | maskTag,
+	wordSrc:  maskEth,
+}
+
+// unaffected reports whether what key, masked by the union of all matches, resolved to in generation gen still holds.
+func (st *state) unaffected(key *Key, gen uint64) bool {
+	if st.gen-gen > logLength {
+		return false
+	}
+	for g := gen + 1; g <= st.gen; g++ {
+		set := st.log[g%logLength]
+		if set == nil || set.gen != g || set.all {
+			return false
+		}
+		for i := range set.matches {
+			if set.matches[i].Matches(key) {
+				return false
+			}
+		}
+	}
+	return true
+}
