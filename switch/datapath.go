@@ -1,0 +1,284 @@
+package vswitch
+
+import (
+	"sync/atomic"
+
+	"weft/flowtable"
+	"weft/internal/packet"
+)
+
+// worker is the processor of one PMD thread.
+//
+// Concurrency: the control side stores view; everything else belongs to the PMD thread.
+type worker struct {
+	thread, cpu, node int
+	bridges           map[*bridge]*workerBridge // the control side's
+
+	view atomic.Pointer[view]
+
+	held    *txLock     // the lock that this thread is transmitting under
+	current *bridgeView // the bridge whose batch is being processed
+
+	// orphans counts packets of queues whose port is gone from the view.
+	orphans packet.Counters
+}
+
+// everyPacket lists the packets of a full batch.
+var everyPacket = [packet.BatchSize]uint8{
+	0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+	16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+}
+
+// Process looks up the packets of b and transmits them. b.InPort is the port's index in the view.
+func (w *worker) Process(b *packet.Batch) {
+	n := b.Len()
+	if n == 0 {
+		return
+	}
+	v := w.view.Load()
+	if v == nil || b.InPort >= uint32(len(v.ports)) || v.ports[b.InPort] == nil {
+		w.orphans.Drop(packet.DropNoSuchPort, uint64(n))
+		return
+	}
+	in := v.ports[b.InPort]
+	br := in.br
+	w.current = br
+	index := b.InPort
+	b.InPort = in.number
+	br.stats.packets.Publish(uint64(n), b.Bytes())
+	br.lookup.Batch(b)
+
+	ref := br.lookup.Ref(0)
+	for i := 1; ; i++ {
+		if i == n {
+			// The common case: one program for the whole batch, and mostly one output.
+			if ops := br.lookup.Ops(0); len(ops) == 1 && ops[0].Kind == flowtable.OpOutput {
+				w.outputBatch(br, b, ops[0].A)
+				b.InPort = index
+				return
+			}
+			break
+		}
+		if br.lookup.Ref(i) != ref {
+			break
+		}
+	}
+	w.runBatch(br, b)
+	w.flush(br, b)
+	b.InPort = index
+}
+
+// Abort forgets what a memory fault left half done (see pmd.Aborter).
+func (w *worker) Abort() {
+	if w.held != nil {
+		w.held.unlock()
+		w.held = nil
+	}
+	if br := w.current; br != nil {
+		for _, i := range br.touched {
+			br.pending[i].n = 0
+		}
+		br.touched = br.touched[:0]
+	}
+}
+
+// outputBatch sends every packet of b to one port.
+func (w *worker) outputBatch(br *bridgeView, b *packet.Batch, number uint32) {
+	o := br.out(number)
+	switch {
+	case o == nil:
+		br.stats.packets.Drop(packet.DropNoSuchPort, uint64(b.Len()))
+	case number == b.InPort:
+		br.stats.packets.Drop(packet.DropHairpin, uint64(b.Len()))
+	default:
+		w.transmit(o, b, everyPacket[:b.Len()])
+	}
+}
+
+// runBatch runs every packet's program, in the order of arrival, and leaves the outputs pending.
+func (w *worker) runBatch(br *bridgeView, b *packet.Batch) {
+	x := run{w: w, br: br, b: b, now: br.fdb.epoch.Load()}
+	br.normal.reset()
+	var ops []flowtable.Op
+	var ref uint32
+	single := -1 // where every packet of this program goes, if that is all it does
+	for i := range b.Len() {
+		if r := br.lookup.Ref(i); i == 0 || r != ref {
+			ref, ops, single = r, br.lookup.Ops(i), -1
+			if len(ops) == 1 && ops[0].Kind == flowtable.OpOutput && ops[0].A != b.InPort {
+				single = br.outIndex(ops[0].A)
+			}
+		}
+		if single >= 0 {
+			x.enqueue(single, i)
+			continue
+		}
+		if x.exhausted {
+			w.flush(br, b) // the last packet may still wait, on a clone
+			b.ResetClones()
+			x.exhausted = false
+		}
+		x.packet(i, ops)
+	}
+}
+
+// run is the execution of one batch's programs.
+type run struct {
+	w   *worker
+	br  *bridgeView
+	b   *packet.Batch
+	now uint32 // the MAC table's epoch
+
+	// exhausted: the clones ran out and everything pending was transmitted, so they can be used anew.
+	exhausted bool
+
+	// The packet at hand.
+	cur     int               // its index, or that of the clone which carries its present header
+	lent    bool              // a pending list refers to cur, so that it must not be edited
+	outputs int               // how many copies were enqueued
+	reason  packet.DropReason // why there is none, when there is none
+	lost    bool              // a copy has been counted as dropped
+}
+
+// packet runs a program for packet i.
+func (x *run) packet(i int, ops []flowtable.Op) {
+	x.cur, x.lent, x.outputs, x.lost, x.reason = i, false, 0, false, packet.DropNoOutput
+	for k := range ops {
+		if !x.step(&ops[k]) {
+			x.lose(packet.DropHeadroom)
+			return
+		}
+	}
+	if x.outputs == 0 && !x.lost {
+		x.br.stats.packets.Drop(x.reason, 1)
+	}
+}
+
+// step does one operation. It fails when a header does not fit any more.
+func (x *run) step(op *flowtable.Op) bool {
+	switch op.Kind {
+	case flowtable.OpOutput:
+		x.output(op.A)
+	case flowtable.OpInPort:
+		if dest := x.br.outIndex(x.b.InPort); dest >= 0 {
+			x.send(dest)
+		}
+	case flowtable.OpFlood, flowtable.OpAll: // no port can be taken out of flooding yet
+		x.flood()
+	case flowtable.OpNormal:
+		x.normal()
+	case flowtable.OpLocal: // a bridge has no port of its own
+		x.lose(packet.DropNoSuchPort)
+	case flowtable.OpDrop:
+		x.reason = packet.DropReason(op.A)
+	default:
+		return x.edit(op)
+	}
+	return true
+}
+
+// output sends the packet at hand to a port. The port of arrival is left out (OpenFlow 1.0 §3.3: only IN_PORT sends back).
+func (x *run) output(number uint32) {
+	switch dest := x.br.outIndex(number); {
+	case number == x.b.InPort:
+		x.reason = packet.DropHairpin
+	case dest < 0:
+		x.lose(packet.DropNoSuchPort)
+	default:
+		x.send(dest)
+	}
+}
+
+// edit changes the packet's header. It fails when there is no room for what is pushed.
+func (x *run) edit(op *flowtable.Op) bool {
+	x.own()
+	p := x.b.Packet(x.cur)
+	switch op.Kind {
+	case flowtable.OpPushVLAN:
+		return p.PushVLAN(uint16(op.A), 0)
+	case flowtable.OpPopVLAN:
+		p.PopVLAN()
+	case flowtable.OpSetVLANVID:
+		p.SetVLANVID(uint16(op.A))
+	case flowtable.OpSetVLANPCP:
+		p.SetVLANPCP(uint8(op.A))
+	case flowtable.OpSetEthSrc:
+		p.SetEthSrc(op.MAC())
+	case flowtable.OpSetEthDst:
+		p.SetEthDst(op.MAC())
+	}
+	return true
+}
+
+// lose counts a copy that could not be made or sent.
+func (x *run) lose(r packet.DropReason) {
+	x.br.stats.packets.Drop(r, 1)
+	x.lost = true
+}
+
+// enqueue adds packet i to a destination's list.
+func (x *run) enqueue(dest, i int) {
+	p := &x.br.pending[dest]
+	if p.n == pendingMax {
+		x.w.flush(x.br, x.b)
+	}
+	if p.n == 0 {
+		x.br.touched = append(x.br.touched, uint16(dest)) // within its capacity: a destination is there once
+	}
+	p.idx[p.n] = uint8(i)
+	p.n++
+}
+
+// send adds the packet at hand to a destination's list.
+func (x *run) send(dest int) {
+	x.enqueue(dest, x.cur)
+	x.lent = true
+	x.outputs++
+}
+
+// flood sends the packet at hand to every port but the one it came from.
+func (x *run) flood() {
+	for dest := range x.br.outs {
+		if x.br.outs[dest].number != x.b.InPort {
+			x.send(dest)
+		}
+	}
+}
+
+// own makes the packet at hand editable: when a pending list refers to it, the edits go to a clone.
+func (x *run) own() {
+	if !x.lent {
+		return
+	}
+	if j, ok := x.b.Clone(x.cur); ok {
+		x.cur = j
+	} else {
+		// No clone left. Once everything pending is out, nobody refers to the present header any more.
+		x.w.flush(x.br, x.b)
+		x.exhausted = true
+	}
+	x.lent = false
+}
+
+// flush transmits everything pending, destination by destination.
+func (w *worker) flush(br *bridgeView, b *packet.Batch) {
+	for _, i := range br.touched {
+		p := &br.pending[i]
+		w.transmit(&br.outs[i], b, p.idx[:p.n])
+		p.n = 0
+	}
+	br.touched = br.touched[:0]
+}
+
+// transmit gives packets to a port, one thread at a time.
+func (w *worker) transmit(o *out, b *packet.Batch, idx []uint8) {
+	if o.lock == nil {
+		o.tx.Transmit(b, idx)
+		return
+	}
+	w.held = o.lock
+	o.lock.lock()
+	o.tx.Transmit(b, idx)
+	o.lock.unlock()
+	w.held = nil
+}

@@ -1,0 +1,225 @@
+package vswitch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"weft/flowtable"
+)
+
+// ruleSet is the rules of a bridge, and which of them the configuration put there. See
+// docs/decisions/0010-reload-and-runtime-rules.md for what a reload does to which.
+type ruleSet struct {
+	pipeline *flowtable.Pipeline
+	// configured are the rules of the configuration as they were applied last.
+	configured map[ruleID]*flowtable.Rule
+	goneCache  CacheStats // what closed lookups had counted
+}
+
+// ruleID is what makes two rules the same rule with other actions.
+type ruleID struct {
+	table    uint8
+	priority uint16
+	match    flowtable.Match
+}
+
+func idOf(r *flowtable.Rule) ruleID { return ruleID{r.Table, r.Priority, r.Match} }
+
+func newRuleSet() *ruleSet {
+	return &ruleSet{pipeline: flowtable.NewPipeline(flowtable.Config{})}
+}
+
+// len is the number of rules.
+func (rs *ruleSet) len() int { return rs.pipeline.Stats().Rules }
+
+// live are the rules there are now.
+func (rs *ruleSet) live() map[ruleID]*flowtable.Rule {
+	live := make(map[ruleID]*flowtable.Rule)
+	for _, st := range rs.pipeline.Dump(flowtable.Filter{}) {
+		r := st.Rule
+		live[idOf(&r)] = &r
+	}
+	return live
+}
+
+// isConfigured reports whether r is as the configuration put it there.
+func (rs *ruleSet) isConfigured(r *flowtable.Rule) bool {
+	c := rs.configured[idOf(r)]
+	return c != nil && c.Equal(r)
+}
+
+// strictly selects one rule.
+func strictly(r *flowtable.Rule) flowtable.Filter {
+	return flowtable.Filter{HasTable: true, Table: r.Table, Match: r.Match, Strict: true, Priority: r.Priority}
+}
+
+// ruleChange is what a reload does to the rules of a bridge.
+type ruleChange struct {
+	rs      *ruleSet
+	wanted  map[ruleID]*flowtable.Rule
+	forward []flowtable.Change
+	back    []flowtable.Change
+}
+
+// defaultRule is what a bridge without configured rules has, as in Open vSwitch.
+const defaultRule = "priority=0,actions=NORMAL"
+
+// plan compares the rules with those of the configuration, and says what changes. Rules that go come first, so that
+// those that come find their place free.
+func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors) {
+	flows := bc.cfg.Flows
+	if len(flows) == 0 {
+		flows = []FlowConfig{{Text: defaultRule}}
+	}
+	rc := &ruleChange{rs: rs, wanted: make(map[ruleID]*flowtable.Rule, len(flows))}
+	var rules []*flowtable.Rule
+	var errs ConfigErrors
+	for i := range flows {
+		r, err := parseFlow(&flows[i], bc.names)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		rules = append(rules, r)
+		rc.wanted[idOf(r)] = r
+	}
+	live, before := rs.live(), bc.br.names() // what goes is shown as it was
+	var lines []string
+	for id, r := range rs.configured {
+		if rc.wanted[id] == nil && live[id] != nil && live[id].Equal(r) {
+			lines = append(lines, fmt.Sprintf("- flow %s %s", bc.cfg.Name, r.Format(before)))
+			rc.forward = append(rc.forward, flowtable.Change{Command: flowtable.Delete, Filter: strictly(r)})
+			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Add, Rule: r})
+		}
+	}
+	slices.Sort(lines)
+	c.lines = append(c.lines, lines...)
+	for _, r := range rules {
+		old := live[idOf(r)]
+		if old != nil && old.Equal(r) {
+			continue
+		}
+		rc.forward = append(rc.forward, flowtable.Change{Command: flowtable.Add, Rule: r})
+		if old == nil {
+			c.say("+ flow %s %s", bc.cfg.Name, r.Format(bc.names))
+			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Delete, Filter: strictly(r)})
+		} else {
+			c.say("~ flow %s %s -> %s", bc.cfg.Name, old.Format(before), r.Format(bc.names))
+			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Add, Rule: old})
+		}
+	}
+	slices.Reverse(rc.back)
+	return rc, errs
+}
+
+// apply makes the change at once and returns what takes it back.
+func (rc *ruleChange) apply() (undo func(), err error) {
+	if len(rc.forward) == 0 {
+		return func() {}, nil
+	}
+	if err := rc.rs.pipeline.Apply(rc.forward); err != nil {
+		return nil, err
+	}
+	return func() {
+		// What was there before fits again; rules that were removed begin to count anew.
+		_ = rc.rs.pipeline.Apply(rc.back)
+	}, nil
+}
+
+// done remembers which rules are the configuration's.
+func (rc *ruleChange) done() { rc.rs.configured = rc.wanted }
+
+// FlowAdd adds rules (texts in ovs-ofctl's add-flow syntax): all of them or, on error, none. A rule with the same table,
+// priority and match is replaced. Mistakes in a text are reported as ConfigErrors with File "rule N" (N from 1), Line 1
+// and the column in that text.
+func (s *Switch) FlowAdd(bridge string, rules []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	br, err := s.bridge(bridge)
+	if err != nil {
+		return err
+	}
+	var changes []flowtable.Change
+	var errs ConfigErrors
+	names := br.names()
+	for i, text := range rules {
+		r, bad := parseFlow(&FlowConfig{Text: text, File: "rule " + strconv.Itoa(i+1), Line: 1, Column: 1}, names)
+		if bad != nil {
+			errs = append(errs, bad)
+			continue
+		}
+		changes = append(changes, flowtable.Change{Command: flowtable.Add, Rule: r})
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	return br.rules.pipeline.Apply(changes)
+}
+
+// FlowDel deletes the rules that the filter selects (ovs-ofctl's del-flows syntax, "" for all) and returns how many.
+// With strict, the match must be the rule's own, and the priority too.
+func (s *Switch) FlowDel(bridge, filter string, strict bool) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	br, err := s.bridge(bridge)
+	if err != nil {
+		return 0, err
+	}
+	f, err := br.filter(filter, strict)
+	if err != nil {
+		return 0, err
+	}
+	return br.rules.pipeline.Delete(f), nil
+}
+
+// filter reads a filter's text.
+func (br *bridge) filter(text string, strict bool) (flowtable.Filter, error) {
+	f, err := flowtable.ParseFilter(text, strict, br.names())
+	var syntax *flowtable.SyntaxError
+	if errors.As(err, &syntax) {
+		return f, ConfigErrors{{File: "filter", Line: 1, Column: syntax.Col, Message: syntax.Msg, Hint: syntax.Hint}}
+	}
+	return f, err
+}
+
+// FlowDump lists the rules that the filter selects ("" for all) of a bridge (of all with ""), with their counters: by
+// bridge, table, falling priority and age. A filter that names ports needs a bridge when there are several.
+func (s *Switch) FlowDump(bridge, filter string) ([]FlowInfo, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	bridges, err := s.selected(bridge)
+	if err != nil {
+		return nil, err
+	}
+	list := []FlowInfo{}
+	for _, br := range bridges {
+		f, err := br.filter(filter, false)
+		if err != nil {
+			return nil, err
+		}
+		names := br.names()
+		for _, st := range br.rules.pipeline.Dump(f) {
+			info := FlowInfo{
+				Bridge: br.cfg.Name, Text: st.Rule.Format(names), Table: int(st.Rule.Table),
+				Priority: int(st.Rule.Priority), Cookie: st.Rule.Cookie, Origin: OriginRuntime,
+				Packets: st.Packets, Bytes: st.Bytes,
+				Duration: st.Duration.Seconds(), Idle: st.IdleAge.Seconds(),
+			}
+			if br.rules.isConfigured(&st.Rule) {
+				info.Origin = OriginConfig
+			}
+			list = append(list, info)
+		}
+	}
+	return list, nil
+}
+
+// expire removes rules whose time is over.
+func (s *Switch) expire(br *bridge, now time.Time) {
+	for _, st := range br.rules.pipeline.Expire(now) {
+		s.log.Debug("rule expired", "bridge", br.cfg.Name, "rule", st.Rule.Format(br.names()), "packets", st.Packets)
+	}
+}

@@ -1,0 +1,121 @@
+package vswitch
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"weft/internal/packet"
+)
+
+// Bridges describes all bridges, in the order of the configuration.
+func (s *Switch) Bridges() []BridgeInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bridgeInfos()
+}
+
+func (s *Switch) bridgeInfos() []BridgeInfo {
+	infos := []BridgeInfo{}
+	workers := s.allWorkers()
+	for _, br := range s.bridges {
+		total, flooded := br.gone, br.lost
+		info := BridgeInfo{Name: br.cfg.Name, Ports: len(br.ports), Rules: br.rules.len(), FDB: br.fdb.stats()}
+		info.Cache = br.rules.goneCache
+		for _, w := range workers {
+			if wb := w.bridges[br]; wb != nil {
+				p, f := wb.stats.packets.Snapshot(), wb.stats.flooded.Snapshot()
+				total.Add(&p)
+				flooded.Add(&f)
+				info.Cache.add(wb.lookup.stats())
+			}
+		}
+		info.Packets, info.Bytes = total.Packets, total.Bytes
+		info.Dropped, info.Drops = total.Dropped(), drops(&total)
+		info.FDB.Flooded = flooded.Packets
+		infos = append(infos, info)
+	}
+	return infos
+}
+
+// add sums o into c.
+func (c *CacheStats) add(o CacheStats) {
+	c.Hits += o.Hits
+	c.Misses += o.Misses
+	c.Revalidated += o.Revalidated
+	c.Evictions += o.Evictions
+	c.Flushes += o.Flushes
+	c.Programs += o.Programs
+	c.Entries += o.Entries
+	c.Size += o.Size
+}
+
+// PMDShow describes the PMD threads and what each polls.
+func (s *Switch) PMDShow() []PMDInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pmdInfos()
+}
+
+func (s *Switch) pmdInfos() []PMDInfo {
+	infos := []PMDInfo{}
+	workers := s.allWorkers()
+	for _, t := range s.threadStats() {
+		info := PMDInfo{ThreadStats: t, Bridges: []PMDBridge{}}
+		for _, q := range t.Queues {
+			info.Packets += q.Packets
+			info.Batches += q.Batches
+		}
+		i := slices.IndexFunc(workers, func(w *worker) bool { return w.cpu == t.CPU })
+		for _, br := range s.bridges {
+			if i < 0 || workers[i].bridges[br] == nil {
+				continue
+			}
+			info.Bridges = append(info.Bridges, PMDBridge{br.cfg.Name, workers[i].bridges[br].lookup.stats()})
+		}
+		infos = append(infos, info)
+	}
+	return infos
+}
+
+// PMDMove moves a receive queue to the PMD thread on a CPU, without stopping the others.
+func (s *Switch) PMDMove(port string, queue, cpu int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.port(port); err != nil {
+		return err
+	}
+	m := s.manager.Load()
+	if m == nil {
+		return errors.New("there are no PMD threads yet")
+	}
+	return m.Move(port, queue, cpu)
+}
+
+// PMDRebalance assigns all receive queues anew by their load, and returns how many moved.
+func (s *Switch) PMDRebalance() (moved int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.manager.Load()
+	if m == nil {
+		return 0, errors.New("there are no PMD threads yet")
+	}
+	return m.Rebalance()
+}
+
+// Stats collects everything that metrics show.
+func (s *Switch) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ports, _ := s.portInfos("") // fails for a bridge that does not exist only
+	st := Stats{
+		Time: time.Now(), Ports: ports, Bridges: s.bridgeInfos(), PMD: s.pmdInfos(), Faults: s.faults.Load(),
+	}
+	orphans := s.gone
+	for _, w := range s.allWorkers() {
+		o := w.orphans.Snapshot()
+		orphans.Add(&o)
+	}
+	st.Orphans = orphans.Drops[packet.DropNoSuchPort]
+	return st
+}

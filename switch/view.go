@@ -1,0 +1,92 @@
+package vswitch
+
+import (
+	"sync/atomic"
+
+	"weft/flowtable"
+	"weft/internal/packet"
+)
+
+// view is what one PMD thread knows about the switch. The control side builds it, publishes it with one store, and never
+// changes it afterwards, except for the scratch space in it, which belongs to the thread.
+type view struct {
+	ports []*ingress // by the index that pmd.Queue.Port carries; nil where there is no port
+}
+
+// ingress is a port as the source of packets.
+type ingress struct {
+	number uint32 // OpenFlow
+	br     *bridgeView
+}
+
+// bridgeView is a bridge as one PMD thread sees it.
+type bridgeView struct {
+	lookup *flowtable.Lookup // this thread's
+	fdb    *fdb
+	stats  *bridgeStats // this thread's
+
+	outs     []out    // every port
+	byNumber []uint16 // OpenFlow number -> index in outs, plus one; 0: no such port
+
+	// The thread's scratch: what Process has decided and not yet transmitted.
+	pending []pending // parallel to outs
+	touched []uint16  // which of pending hold packets, in the order of their first; capacity len(outs)
+	normal  normalState
+}
+
+// out is a port as the destination of packets: the transmit queue that this thread uses.
+type out struct {
+	number uint32 // OpenFlow
+	tx     TxQueue
+	lock   *txLock // nil when no other thread uses tx
+}
+
+// pendingMax is how many packets wait for one destination before they are sent: every packet of a batch and every clone.
+const pendingMax = packet.BatchSize + packet.MaxClones
+
+// pending are the packets that wait for one destination.
+type pending struct {
+	n   uint8
+	idx [pendingMax]uint8
+}
+
+// bridgeStats are one PMD thread's totals for one bridge. They outlive views.
+type bridgeStats struct {
+	_ [64]byte // apart from other threads' counters
+	// packets.Packets and Bytes are what came in, Drops what the pipeline dropped.
+	packets packet.Counters
+	// flooded counts packets to an unknown unicast address. One writer; see packet.Counters.
+	flooded packet.Counters
+	_       [64]byte
+}
+
+// txLock is a spinlock around a transmit queue that several PMD threads share. It is held for one Transmit.
+type txLock struct {
+	state atomic.Uint32
+	_     [60]byte
+}
+
+func (l *txLock) lock() {
+	for !l.state.CompareAndSwap(0, 1) {
+		for l.state.Load() != 0 { // spin on a shared copy of the cache line
+		}
+	}
+}
+
+func (l *txLock) unlock() { l.state.Store(0) }
+
+// out finds a port by its OpenFlow number; nil when there is none.
+func (br *bridgeView) out(number uint32) *out {
+	if i := br.outIndex(number); i >= 0 {
+		return &br.outs[i]
+	}
+	return nil
+}
+
+// outIndex is the index of a port in outs, -1 when there is none.
+func (br *bridgeView) outIndex(number uint32) int {
+	if number >= uint32(len(br.byNumber)) {
+		return -1
+	}
+	return int(br.byNumber[number]) - 1
+}
