@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var file string
+	var profile bool
+	cmd := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "Run the daemon in the foreground",
+		Long: "Runs the switch as the configuration file says, until SIGTERM or SIGINT. SIGHUP, or 'weft reload', reads the file\n" +
+			"again. Under systemd it notifies readiness and feeds the watchdog.",
+		Args: noArgs,
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&file, "config", "c", "", "configuration file (WEFT_CONFIG)")
+	flags.BoolVar(&profile, "pprof", false, "serve Go's profiles below /debug/pprof/ on the control socket")
+	must(a.settings.BindPFlag("config", flags.Lookup("config")))
+	must(cmd.MarkFlagFilename("config", "yaml", "yml"))
+	a.addSettingFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		path := a.settings.GetString("config")
+		if path == "" {
+			return &usageError{errors.New("no configuration is given: say -c FILE"), cmd}
+		}
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		// A second signal ends the process at once.
+		context.AfterFunc(ctx, stop)
+		return a.runDaemon(ctx, cmd, path, profile)
+	}
+	return cmd
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// table prints rows in columns as wide as they need to be. A heading that begins with ">" aligns its column right.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+func newTable(head ...string) *table { return &table{head: head} }
+
+func (t *table) row(cells ...any) {
+	row := make([]string, len(cells))
+	for i, c := range cells {
+		row[i] = fmt.Sprint(c)
+	}
+	t.rows = append(t.rows, row)
+}
+
+// print writes the table, each line after indent.
+func (t *table) print(w io.Writer, indent string) {
+	head := make([]string, len(t.head))
+	right := make([]bool, len(t.head))
+	width := make([]int, len(t.head))
+	for i, h := range t.head {
+		head[i], right[i] = strings.CutPrefix(h, ">")
+		width[i] = len(head[i])
+	}
+	for _, r := range t.rows {
+		for i, c := range r {
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	for _, r := range append([][]string{head}, t.rows...) {
+		var line strings.Builder
+		for i, c := range r {
+			if i > 0 {
+				line.WriteString("  ")
+			}
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+			if right[i] {
+				line.WriteString(pad + c)
+			} else {
+				line.WriteString(c + pad)
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(indent+line.String(), " "))
+	}
+}
+
+// pairs prints "name: value" lines with the values under each other.
+type pairs [][2]string
+
+func (p *pairs) add(name, format string, args ...any) {
+	*p = append(*p, [2]string{name, fmt.Sprintf(format, args...)})
+}
+
+// addUnlessEmpty is add, for what is not always there.
+func (p *pairs) addUnlessEmpty(name, value string) {
+	if value != "" {
+		p.add(name, "%s", value)
+	}
+}
+
+const (
+	pairColumn = 15
+	lineWidth  = 80
+)
+
+func (p pairs) print(w io.Writer, indent string) {
+	for _, kv := range p {
+		head := fmt.Sprintf("%s%-*s ", indent, pairColumn, kv[0]+":")
+		fmt.Fprintln(w, strings.TrimRight(head+wrap(kv[1], len(head)), " "))
+	}
+}
+
+// wrap breaks text at spaces so that it fits a terminal when it begins at column at; further lines begin there too.
+func wrap(text string, at int) string {
+	var b strings.Builder
+	col := at
+	for i, word := range strings.Fields(text) {
+		switch n := utf8.RuneCountInString(word); {
+		case i == 0:
+			col += n
+		case col+1+n > lineWidth:
+			b.WriteString("\n" + strings.Repeat(" ", at))
+			col = at + n
+		default:
+			b.WriteByte(' ')
+			col += 1 + n
+		}
+		b.WriteString(word)
+	}
+	return b.String()
+}
