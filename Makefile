@@ -1,0 +1,67 @@
+# Weft's commands. Nothing but Go, make and git is needed; what a target lacks beyond that it installs with apt-get.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+export CGO_ENABLED := 0
+BIN := bin
+# The toolchain records the revision in the binary, where git lets it read the checkout.
+BUILDVCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
+FUZZTIME ?= 30s
+# Arguments of the benchmark, see benchmarks/compare: make bench ARGS="-rounds 5 -seconds 10"
+ARGS ?=
+E2E_TIMEOUT ?= 9m
+
+.PHONY: help build demo demo-stop test test-fast test-e2e race lint fuzz bench generate clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the static binary bin/weft
+	@mkdir -p $(BIN)
+	go build -trimpath -buildvcs=$(BUILDVCS) -ldflags '-s -w' -o $(BIN)/weft ./cmd/weft
+
+demo: build ## Two virtual machines and a wire, pinging each other through Weft (root; KEEP=1 leaves it running)
+	@go build -o $(BIN)/demo ./internal/e2e/demo
+	@exec $(BIN)/demo -weft $(BIN)/weft
+
+demo-stop: ## Stop what "make demo KEEP=1" left running
+	@go build -o $(BIN)/demo ./internal/e2e/demo
+	@exec $(BIN)/demo stop
+
+test: lint ## Run every test: unit, rings, switch, and end to end with qemu and DPDK (root)
+	go test ./...
+	$(MAKE) --no-print-directory test-e2e
+
+test-fast: lint ## Run the tests that need neither root nor qemu
+	go test ./...
+
+test-e2e: ## Run the end-to-end tests alone (root)
+	go test -tags e2e -count=1 -p=1 -timeout $(E2E_TIMEOUT) ./internal/e2e/...
+
+race: ## Run the fast tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./...
+
+lint: ## gofumpt, go vet and staticcheck, over every build tag
+	@unformatted="$$(go tool gofumpt -l .)"; \
+	if [ -n "$$unformatted" ]; then echo "not formatted as gofumpt does (go tool gofumpt -w .):"; echo "$$unformatted"; exit 1; fi
+	go vet -tags e2e ./...
+	go tool staticcheck -tags e2e ./...
+
+fuzz: ## Run each fuzzer for FUZZTIME (30s)
+	@for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "== $$pkg $$f"; \
+			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; \
+	done
+
+bench: build ## Compare 64-byte throughput with Open vSwitch and testpmd (root; ARGS="-rounds 5")
+	@go build -o $(BIN)/compare ./benchmarks/compare
+	@exec $(BIN)/compare -weft $(BIN)/weft $(ARGS)
+
+generate: ## Run the code generators; afterwards git diff shows nothing
+	go generate ./...
+
+clean: ## Remove what was built
+	rm -rf $(BIN)

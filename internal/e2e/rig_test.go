@@ -1,0 +1,161 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weft/internal/e2e/daemon"
+	"weft/internal/e2e/guest"
+	"weft/internal/e2e/host"
+	"weft/internal/e2e/vm"
+)
+
+// source is the module's root directory, seen from this package.
+const source = "../.."
+
+// CPUs of the load and of the switch's PMD thread in tests with testpmd.
+const (
+	loadCPU   = 0
+	switchCPU = 1
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "weft-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	shared.dir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// shared is what is made once for all tests.
+var shared struct {
+	dir    string
+	binary sync.Once
+	weft   error
+	once   sync.Once
+	image  *guest.Image
+	accel  vm.Accel
+	why    string
+	err    error
+}
+
+// rig is one test's surroundings. Everything it starts ends with the test.
+type rig struct {
+	t     *testing.T
+	ctx   context.Context
+	dir   string // short, because socket addresses are
+	group *host.Group
+	log   *slog.Logger
+}
+
+// newRig prepares a test that must not take longer than limit.
+func newRig(t *testing.T, limit time.Duration) *rig {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("not root: network namespaces, tap interfaces and hugepages need it")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	dir, err := os.MkdirTemp(shared.dir, "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, ctx: ctx, dir: dir, group: host.NewGroup(dir, false)}
+	r.log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, p := range r.group.Processes() {
+				t.Logf("%s; end of its output:\n%s", p.State(), p.Tail(25))
+			}
+		}
+		r.group.Close()
+	})
+	shared.binary.Do(func() { shared.weft = daemon.Build(ctx, source, r.binary()) })
+	r.must(shared.weft)
+	return r
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
+func (r *rig) binary() string          { return filepath.Join(shared.dir, "weft") }
+
+// needGuests installs qemu, makes the guests' image and finds out how guests run here.
+func (r *rig) needGuests() {
+	r.t.Helper()
+	r.must(host.Install(r.ctx, r.log, host.QEMU, host.XZ))
+	shared.once.Do(func() {
+		shared.image, shared.err = guest.Build(r.ctx, r.log, source, guest.CacheDir(), shared.dir)
+		if shared.err == nil {
+			shared.accel, shared.why = vm.ProbeAccel(r.ctx, r.group, shared.image, shared.dir)
+		}
+	})
+	r.must(shared.err)
+	r.t.Logf("guests: Linux %s, accelerator %s: %s", shared.image.Version, shared.accel, shared.why)
+}
+
+// needTestpmd installs DPDK and reserves hugepages for so many MiB of testpmd memory; it reports whether there are any.
+func (r *rig) needTestpmd(mb int) (hugepages bool) {
+	r.t.Helper()
+	r.must(host.Install(r.ctx, r.log, host.Testpmd))
+	if err := host.ReserveHugepages(r.group, mb+64); err != nil {
+		r.t.Logf("testpmd goes without hugepages: %v", err)
+		return false
+	}
+	return true
+}
+
+// weft writes a configuration, with the rig's own sockets, and starts the daemon. The body begins with "pmd:".
+func (r *rig) weft(body string) *daemon.Daemon {
+	r.t.Helper()
+	cfg := daemon.Config{
+		Name: "weft", Binary: r.binary(), File: r.path("weft.yaml"), Socket: r.path("weft.sock"),
+		Metrics: fmt.Sprintf("127.0.0.1:%d", freePort(r.t)),
+	}
+	r.writeConfig(cfg, body)
+	d, err := daemon.Start(r.ctx, r.group, cfg)
+	r.must(err)
+	return d
+}
+
+// writeConfig replaces @ in the body by the rig's directory.
+func (r *rig) writeConfig(cfg daemon.Config, body string) {
+	r.t.Helper()
+	text := fmt.Sprintf("log: {level: debug}\ncontrol: {socket: %s}\nmetrics: {address: %q}\n", cfg.Socket, cfg.Metrics) +
+		strings.ReplaceAll(body, "@", r.dir)
+	r.must(os.WriteFile(cfg.File, []byte(text), 0o644))
+}
+
+// eventually repeats check until it returns nil.
+func (r *rig) eventually(limit time.Duration, check func() error) {
+	r.t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) || r.ctx.Err() != nil {
+			r.t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
