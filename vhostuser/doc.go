@@ -19,7 +19,7 @@
 //
 // A ring that is started and disabled is left alone: what the guest transmits on it waits until it is enabled. The
 // specification would have it discarded, but DPDK's virtio-user disables its rings for a moment whenever its memory
-// changes, and no other back end known to us discards.
+// changes, and DPDK's vhost library leaves such a ring alone too.
 //
 // # What a front end may do
 //

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ func newLink(t *testing.T, server bool) (*bench, func() *front) {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	b := newBench(t, Config{Path: path, ReconnectMin: time.Millisecond, ReconnectMax: 5 * time.Millisecond})
+	until(t, "connected, though not accepted", func() bool { return b.Status().Session != "" })
 	return b, func() *front {
 		t.Helper()
 		conn, err := l.Accept()
@@ -124,9 +126,8 @@ func TestSocketFile(t *testing.T) {
 	if got := mode(); got != fs.ModeSocket|0o606 {
 		t.Errorf("mode %v", got)
 	}
-	info, _ := os.Lstat(path)
-	if uid, gid := ownerOf(info); uid != 65534 || gid != 1234 {
-		t.Errorf("owner %d, group %d", uid, gid)
+	if out, err := exec.Command("stat", "-c", "%u:%g", path).Output(); err != nil || string(out) != "65534:1234\n" {
+		t.Errorf("owner and group %q, %v", out, err)
 	}
 	// A file that somebody else has put there meanwhile is not ours to remove.
 	_ = os.Remove(path)

@@ -146,8 +146,8 @@ func (r *ring) retire() {
 	}
 }
 
-// build makes the virtq.Ring of a started ring out of what the front end said. Used entries go on where the guest's
-// used index is: a front end whose last back end died may hand over another base.
+// build makes the virtq.Ring of a started ring out of what the front end said. It goes on where the guest's used index
+// is, whatever the base: a front end whose last back end died may hand over another.
 func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
 	desc, err := mem.translate(r.addr.desc, virtq.DescBytes(r.size))
 	if err != nil {
@@ -162,7 +162,7 @@ func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
 		return fmt.Errorf("used ring: %w", err)
 	}
 	cfg := virtq.RingConfig{
-		Size: r.size, Desc: desc, Avail: avail, Used: used, LastAvail: r.base,
+		Size: r.size, Desc: desc, Avail: avail, Used: used,
 		Memory: mem.space, HeaderLen: virtq.HeaderLegacy,
 		Mergeable: features&featMergeable != 0, Indirect: features&featIndirect != 0,
 		MTU: mtu, Call: r.call,

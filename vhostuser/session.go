@@ -203,12 +203,15 @@ func (s *session) ring(m *message, index uint32) (*ring, error) {
 	return r, m.req.rule().allowedRing(m.req, r.index, r.state())
 }
 
-// stop takes rings off their queues and waits until no PMD thread uses them. It remembers where they were.
+// stop takes rings off their queues and waits until no PMD thread uses them. It remembers where they were. The guest's
+// transmitqs go first, so that nothing is taken from a guest that could not be given to it again.
 func (s *session) stop(rings ...*ring) {
 	waiting := false
-	for _, r := range rings {
-		if r.detach() {
-			waiting = true
+	for _, odd := range [...]int{1, 0} {
+		for _, r := range rings {
+			if r.index%2 == odd && r.detach() {
+				waiting = true
+			}
 		}
 	}
 	if waiting {

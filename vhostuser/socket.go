@@ -12,7 +12,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"weft/internal/sys"
@@ -44,19 +43,11 @@ func listen(cfg Config) (*listener, error) {
 	if err := removeStale(cfg.Path); err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var ferr error
-		if err := c.Control(func(fd uintptr) { ferr = sys.RestrictBeforeBind(fd) }); err != nil {
-			return err
-		}
-		return ferr
-	}}
-	l, err := lc.Listen(context.Background(), "unix", cfg.Path)
+	l, err := sys.ListenUnix(cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", cfg.Path, err)
 	}
-	ln := &listener{UnixListener: l.(*net.UnixListener), path: cfg.Path}
-	ln.SetUnlinkOnClose(false) // only if it is still ours
+	ln := &listener{UnixListener: l, path: cfg.Path}
 	if err := ln.own(uid, gid, cfg.Mode); err != nil {
 		ln.close()
 		return nil, err
@@ -118,7 +109,7 @@ func removeStale(path string) error {
 	case err == nil:
 		_ = conn.Close()
 		return fmt.Errorf("another process is listening on %s: stop it or choose another path", path)
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case sys.Refused(err):
 		return os.Remove(path)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxNode is the highest node number for which a memory policy can be made; the kernel's limit is 1023 (NODES_SHIFT 10).
+// maxNode is the highest node number for which a memory policy can be made; the kernel's limit is 1023 (NODES_SHIFT
+// 10).
 const maxNode = 1023
 
 // mpolNodeAddr asks get_mempolicy for the node of an address's page (linux/mempolicy.h: MPOL_F_NODE | MPOL_F_ADDR).

@@ -13,8 +13,8 @@ const MaxCPUs = 8192
 // ThreadID is the kernel's number of the calling thread.
 func ThreadID() int { return unix.Gettid() }
 
-// SetAffinity allows thread tid (0: the calling one) to run on these CPUs only. The kernel silently leaves out CPUs that
-// do not exist or that the process's cpuset does not have; when none is left the error is EINVAL.
+// SetAffinity allows thread tid (0: the calling one) to run on these CPUs only. The kernel silently leaves out CPUs
+// that do not exist or that the process's cpuset does not have; when none is left the error is EINVAL.
 func SetAffinity(tid int, cpus []int) error {
 	set := unix.NewCPUSet(MaxCPUs)
 	for _, c := range cpus {

@@ -1,9 +1,11 @@
 package sys
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -126,6 +128,26 @@ func PeerGone(conn *net.UnixConn) bool {
 	return gone || err != nil
 }
 
-// RestrictBeforeBind makes the socket file that a later bind creates accessible to its owner alone, so that nobody else
-// can connect before the wanted owner and mode are set. For net.ListenConfig.Control.
-func RestrictBeforeBind(fd uintptr) error { return unix.Fchmod(int(fd), 0o600) }
+// ListenUnix listens on a new stream socket at path. Its file is accessible to nobody but its owner from the start, so
+// that nobody else can connect before the caller has set the owner and mode that it wants. Closing the listener leaves
+// the file.
+func ListenUnix(path string) (*net.UnixListener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var serr error
+		// bind(2) takes the file's mode from the socket's, less the umask.
+		if err := c.Control(func(fd uintptr) { serr = unix.Fchmod(int(fd), 0o600) }); err != nil {
+			return err
+		}
+		return serr
+	}}
+	l, err := lc.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	ul := l.(*net.UnixListener)
+	ul.SetUnlinkOnClose(false)
+	return ul, nil
+}
+
+// Refused reports that err is that of connecting to a socket on which nobody listens.
+func Refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }

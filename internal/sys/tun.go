@@ -103,20 +103,32 @@ func TapLinkOf(fd int) (TapLink, error) {
 	return l, err
 }
 
-// SetTapLink sets the MTU of the interface behind fd (0 leaves it) and brings it up.
+// SetTapLink sets the MTU of the interface behind fd (0 leaves it) and brings it up. What is so already takes no
+// privilege.
 func SetTapLink(fd, mtu int) error {
 	return inTapNamespace(fd, func(sock int, req *unix.Ifreq, _ bool) error {
 		if mtu != 0 {
-			req.SetUint32(uint32(mtu))
-			if err := unix.IoctlIfreq(sock, unix.SIOCSIFMTU, req); err != nil {
-				return fmt.Errorf("set MTU %d: %w", mtu, err)
+			if err := unix.IoctlIfreq(sock, unix.SIOCGIFMTU, req); err != nil {
+				return os.NewSyscallError("SIOCGIFMTU", err)
+			}
+			if int(req.Uint32()) != mtu {
+				req.SetUint32(uint32(mtu))
+				if err := unix.IoctlIfreq(sock, unix.SIOCSIFMTU, req); err != nil {
+					return fmt.Errorf("set MTU %d: %w", mtu, err)
+				}
 			}
 		}
 		if err := unix.IoctlIfreq(sock, unix.SIOCGIFFLAGS, req); err != nil {
 			return os.NewSyscallError("SIOCGIFFLAGS", err)
 		}
+		if req.Uint16()&unix.IFF_UP != 0 {
+			return nil
+		}
 		req.SetUint16(req.Uint16() | unix.IFF_UP)
-		return os.NewSyscallError("SIOCSIFFLAGS", unix.IoctlIfreq(sock, unix.SIOCSIFFLAGS, req))
+		if err := unix.IoctlIfreq(sock, unix.SIOCSIFFLAGS, req); err != nil {
+			return fmt.Errorf("bring the interface up: %w", err)
+		}
+		return nil
 	})
 }
 

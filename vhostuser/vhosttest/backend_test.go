@@ -478,6 +478,31 @@ func TestABrokenRingIsNamedAndHealsWhenTheGuestStartsAnew(t *testing.T) {
 	echo(t, g, 3, rng)
 }
 
+// TestAGuestWhoseRingsChangeAllTheTime harms itself only, and a well-behaved one is served next.
+func TestAGuestWhoseRingsChangeAllTheTime(t *testing.T) {
+	const what = vhosttest.MutateDescs | vhosttest.MutateAvail | vhosttest.MutateAvailHead | vhosttest.MutateBuffers
+	b, first := start(t, false, vhostuser.Config{}, vhosttest.Config{Mergeable: true})
+	for seed := range uint64(10) {
+		g := first
+		if seed > 0 {
+			g = connect(t, vhosttest.Config{Path: b.cfg.Path, Mergeable: true})
+		}
+		rx, tx := vhosttest.Mutate(g.Rx(0), what, seed), vhosttest.Mutate(g.Tx(0), what, ^seed)
+		for range 20 {
+			// Whatever comes of it: this driver's own rings are being spoiled.
+			_ = g.Send(0, make([]byte, 60))
+			_, _ = g.Receive(0, 0)
+			time.Sleep(time.Millisecond)
+		}
+		if rx.Stop() == 0 || tx.Stop() == 0 {
+			t.Error("nothing was changed")
+		}
+		g.HangUp()
+		b.waitFor("free", func(s vhostuser.Status) bool { return s.State == vhostuser.StateListening })
+	}
+	echo(t, connect(t, vhosttest.Config{Path: b.cfg.Path, Verify: true}), 5, rand.New(rand.NewPCG(1, 9)))
+}
+
 // TestAGuestThatTruncatesItsMemory costs its own session only.
 func TestAGuestThatTruncatesItsMemory(t *testing.T) {
 	b, g := start(t, false, vhostuser.Config{}, vhosttest.Config{Verify: true})

@@ -114,8 +114,6 @@ func (f *FrontEnd) Close() error {
 	return err
 }
 
-// Features are those negotiated, and Offered what the back end has.
-
 // Features are the virtio features negotiated on this connection.
 func (f *FrontEnd) Features() uint64 { return f.features }
 

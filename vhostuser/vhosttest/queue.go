@@ -110,15 +110,13 @@ func (q *Queue) Index() int { return q.index }
 // Ring is the raw ring, for those who want to break it.
 func (q *Queue) Ring() *Ring { return q.ring }
 
-// CallFD and KickFD are the event descriptors; they stay the queue's property.
-
-// CallFD is the event descriptor that the device signals when it has used buffers.
+// CallFD is the event descriptor that the device signals when it has used buffers. It stays the queue's.
 func (q *Queue) CallFD() int { return q.callFD }
 
-// KickFD is the event descriptor that the driver signals when it has made buffers available.
+// KickFD is the event descriptor that the driver signals when it has made buffers available. It stays the queue's.
 func (q *Queue) KickFD() int { return q.kickFD }
 
-// AvailIndex is the index of the next buffer that will be made available, UsedIndex of the next one to be reaped.
+// AvailIndex is the index of the next buffer that will be made available.
 func (q *Queue) AvailIndex() uint16 { return q.avail }
 
 // UsedIndex is the used index up to which the driver has reaped.

@@ -82,8 +82,6 @@ func shift(p Place, n uint64) Place {
 // Size is the number of entries.
 func (r *Ring) Size() uint32 { return r.size }
 
-// DescPlace, AvailPlace and UsedPlace tell where the three parts lie.
-
 // DescPlace is the descriptor table.
 func (r *Ring) DescPlace() Place { return r.desc }
 

@@ -2,6 +2,7 @@ package virtq_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -68,7 +69,7 @@ func (r *rig) ring(q *vhosttest.Queue) *virtq.Ring {
 	r.t.Helper()
 	desc, avail, used := q.Ring().Pointers()
 	ring, err := virtq.NewRing(virtq.RingConfig{
-		Size: q.Ring().Size(), Desc: desc, Avail: avail, Used: used, LastAvail: q.UsedIndex(), Memory: r.mem,
+		Size: q.Ring().Size(), Desc: desc, Avail: avail, Used: used, Memory: r.mem,
 		HeaderLen: r.guest.HeaderLen(), Mergeable: r.cfg.Mergeable, Indirect: r.cfg.Indirect, Call: q.CallFD(),
 	})
 	if err != nil {
@@ -128,11 +129,12 @@ func (r *rig) healthy() {
 }
 
 func randomFrame(rng *rand.Rand, least, most int) []byte {
-	f := make([]byte, least+rng.IntN(most-least+1))
-	for i := range f {
-		f[i] = byte(rng.Uint32())
+	n := least + rng.IntN(most-least+1)
+	f := make([]byte, 0, n+8)
+	for len(f) < n {
+		f = binary.LittleEndian.AppendUint64(f, rng.Uint64())
 	}
-	return f
+	return f[:n]
 }
 
 type layout = vhosttest.Layout

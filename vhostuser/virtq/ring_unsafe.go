@@ -18,8 +18,6 @@ type RingConfig struct {
 	// Desc, Avail and Used are the ring's areas: wholly inside guest memory, aligned to 16, 2 and 4 bytes (virtio 1.3
 	// §2.7).
 	Desc, Avail, Used unsafe.Pointer
-	// LastAvail is the next available index to consume.
-	LastAvail uint16
 	// Memory translates the addresses in descriptors.
 	Memory *Memory
 	// HeaderLen is HeaderMergeable with VERSION_1 or MRG_RXBUF, else HeaderLegacy.
@@ -82,8 +80,9 @@ type part struct {
 	room int // bytes
 }
 
-// NewRing checks cfg and makes a ring that goes on where the used index in guest memory says. A front end that hands
-// over a different LastAvail had buffers in flight when its last device died; they are processed again, in order.
+// NewRing checks cfg and makes a ring. It goes on at the used index that stands in guest memory: this device uses buffers
+// in the order in which they became available, so that is where its predecessor stopped. A front end that asks for a
+// different base, as one does whose last device died, believes that buffers are in flight; they are processed again.
 func NewRing(cfg RingConfig) (*Ring, error) {
 	switch {
 	case cfg.Size == 0 || cfg.Size > MaxSize || bits.OnesCount32(cfg.Size) != 1:
