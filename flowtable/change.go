@@ -188,6 +188,9 @@ func (x *txn) apply(c *Change) error {
 
 // replace adds r unless an equal rule is there.
 func (x *txn) replace(r *Rule) (uint32, error) {
+	if err := r.Validate(); err != nil {
+		return noSlot, err
+	}
 	if slot := x.p.exact(r.Table, &r.Match, r.Priority); slot != noSlot {
 		if old := x.p.ruleOf(x.p.slab.chunks.at(slot)); old.Equal(r) {
 			return slot, nil

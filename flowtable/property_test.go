@@ -19,10 +19,11 @@ type world struct {
 	lookups []*Lookup
 	batch   *packet.Batch
 	frames  []frame
+	taken   map[slotOf]Match
 }
 
 func newWorld() *world {
-	w := &world{now: time.Unix(1_700_000_000, 0), batch: packet.NewBatch(nil), frames: sampleFrames()}
+	w := &world{now: time.Unix(1_700_000_000, 0), batch: packet.NewBatch(nil), frames: sampleFrames(), taken: map[slotOf]Match{}}
 	w.p = NewPipeline(Config{Now: func() time.Time { return w.now }})
 	w.lookups = []*Lookup{
 		w.p.NewLookup(LookupConfig{CacheEntries: 1}),
@@ -118,10 +119,10 @@ func (w *world) genChange(t *rapid.T) Change {
 	case 0, 1:
 		return Change{Command: Delete, Filter: filter()}
 	case 2:
-		r := genRule(t)
+		r := genRule(t, w.taken)
 		return Change{Command: Modify, Rule: r, Filter: filter(), SetCookie: chance(t, 30)}
 	default:
-		return Change{Command: Add, Rule: genRule(t)}
+		return Change{Command: Add, Rule: genRule(t, w.taken)}
 	}
 }
 
@@ -133,8 +134,8 @@ func (w *world) replaceAll(t *rapid.T) {
 			rules = append(rules, &clone)
 		}
 	}
-	for range rapid.IntRange(0, 10).Draw(t, "new") {
-		rules = append(rules, genRule(t))
+	for range rapid.IntRange(0, 30).Draw(t, "new") {
+		rules = append(rules, genRule(t, w.taken))
 	}
 	if err := w.p.ReplaceAll(rules); err != nil {
 		t.Fatalf("ReplaceAll: %v", err)

@@ -200,7 +200,7 @@ func (s *actionStore) need(union *Key) {
 	for m := range s.dstPartial {
 		union[wordDst] |= m << shiftEth
 	}
-	if false {
+	if s.vlanEdits > 0 {
 		// Whether a tag is there decides what pop and mod_vlan do; and what is inside may come to the outside.
 		tag := union[wordPort]&maskTag | vlanPresent
 		union[wordPort] |= tag

@@ -10,8 +10,8 @@ import (
 	"weft/internal/sys"
 )
 
-// hugepageSize is that of the hugepages an Arena asks for, amd64's 2 MiB. Larger ones must be set aside when the machine
-// boots, and their gain over 2 MiB is small for tables of some hundred megabytes.
+// hugepageSize is that of the hugepages an Arena asks for, amd64's 2 MiB. Larger ones must be set aside when the
+// machine boots, and their gain over 2 MiB is small for tables of some hundred megabytes.
 const hugepageSize = 2 << 20
 
 // PageKind says what pages an arena's memory consists of.
@@ -48,7 +48,8 @@ type ArenaInfo struct {
 	Notes []string
 }
 
-// Arena is zeroed memory of one NUMA node, resident from the start. It is handed out in pieces and given back as a whole.
+// Arena is zeroed memory of one NUMA node, resident from the start. It is handed out in pieces and given back as a
+// whole.
 type Arena struct {
 	mu      sync.Mutex
 	mapping []byte // as mapped; nil once closed

@@ -1,6 +1,6 @@
-// Package numa knows the machine: which CPUs, SMT siblings, hugepages and PCI slots belong to which NUMA node, which CPUs
-// this process may use and which of them PMD threads should have, on which node an address lies, and how to get memory of
-// a node.
+// Package numa knows the machine: which CPUs, SMT siblings, hugepages and PCI slots belong to which NUMA node, which
+// CPUs this process may use and which of them PMD threads should have, on which node an address lies, and how to get
+// memory of a node.
 //
 //	/sys/devices/system/node, cpu      sched_getaffinity     get_mempolicy      mmap, mbind
 //	/sys/bus/pci/devices                       |                   |                |

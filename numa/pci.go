@@ -35,8 +35,8 @@ func (t *Topology) PCINode(slot string) (int, error) {
 	return max(node, -1), nil
 }
 
-// parseSlot checks a slot, domain:bus:device.function in hexadecimal, and adds the domain 0000 when it is left out. What
-// it returns is safe as a file name.
+// parseSlot checks a slot, domain:bus:device.function in hexadecimal, and adds the domain 0000 when it is left out.
+// What it returns is safe as a file name.
 func parseSlot(slot string) (string, error) {
 	full := slot
 	if len(slot) == len("3b:00.0") {

@@ -5,11 +5,11 @@ import "slices"
 // DefaultCPUs chooses the CPUs for PMD threads when the configuration names none. The rules:
 //
 //  1. Only CPUs among allowed that are online are considered (see AllowedCPUs).
-//  2. One CPU for each node that has any. More is for the operator to decide: a PMD thread takes its CPU whole, and on a
-//     host of virtual machines most CPUs are meant for these, isolated ones not excepted.
+//  2. One CPU for each node that has any. More is for the operator to decide: a PMD thread takes its CPU whole, and on
+//     a host of virtual machines most CPUs are meant for these, isolated ones not excepted.
 //  3. Within a node, an isolated CPU if there is one, the lowest; otherwise the last CPU of the last core, since
 //     interrupts and boot-time work gather on the first.
-//  4. At least one CPU is left to the rest, and a whole core with all its siblings where there is more than one core. To
+//  4. At least one CPU is left to the rest, and where there is more than one core, one that no PMD thread shares. To
 //     keep that, nodes are left out, the lowest first, but never the last.
 //
 // With one allowed CPU this is the choice, and PMD thread and the rest share it.
@@ -53,13 +53,10 @@ func (t *Topology) core(cpu int) int {
 	return cpu
 }
 
-// leavesCore reports whether some core's CPUs are all allowed and none chosen.
+// leavesCore reports whether some core with an allowed CPU has none that is chosen.
 func (t *Topology) leavesCore(allowed, chosen []int) bool {
-	for _, c := range allowed {
-		cpu, ok := t.CPU(c)
-		if ok && len(intersection(cpu.Siblings, chosen)) == 0 && len(without(cpu.Siblings, allowed)) == 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(allowed, func(c int) bool {
+		cpu, _ := t.CPU(c)
+		return len(intersection(cpu.Siblings, chosen)) == 0
+	})
 }

@@ -19,6 +19,10 @@ func TestDefaultCPUs(t *testing.T) {
 		Online: "0-3", Nodes: map[int]numatest.Node{0: {CPUs: "0,2"}, 1: {CPUs: "1,3"}}, Cores: []string{"0,2", "1,3"},
 	}
 	oneEach := numatest.Machine{Online: "0-1", Nodes: map[int]numatest.Node{0: {CPUs: "0"}, 1: {CPUs: "1"}}}
+	threeCores := numatest.Machine{
+		Online: "0-5", Nodes: map[int]numatest.Node{0: {CPUs: "0-1,3-4"}, 1: {CPUs: "2,5"}},
+		Cores: []string{"0,3", "1,4", "2,5"},
+	}
 	for _, c := range []struct {
 		name    string
 		machine numatest.Machine
@@ -36,6 +40,8 @@ func TestDefaultCPUs(t *testing.T) {
 		{"a single CPU is shared", single, "0", "0"},
 		{"one CPU is allowed of many", two, "6", "6"},
 		{"two cores on two nodes: one whole core is left", twoCores, "0-3", "3"},
+		{"a core is left though not all of it is allowed", threeCores, "0-2,5", "1,5"},
+		{"no core is left: the first node goes without", threeCores, "1-2,5", "5"},
 		{"two CPUs on two nodes: one is left", oneEach, "0-1", "1"},
 		{"a CPU that is not online is not chosen", vm, "1,7", "1"},
 		{"nothing is allowed", vm, "", ""},

@@ -39,7 +39,9 @@ func TestParseCPUs(t *testing.T) {
 			t.Errorf("ParseCPUs(%q) = %v, %v; want %v", c.text, got, err, c.want)
 		}
 	}
-	for _, bad := range []string{"a", "1-", "-1", "3-1", "1,,2", "0-8192", "0x3", "1-2-3", "+1", "99999999999999999999", ","} {
+	for _, bad := range []string{
+		"a", "1-", "-1", "3-1", "1,,2", "0-8192", "0x3", "1-2-3", "+1", "99999999999999999999", ",",
+	} {
 		if got, err := ParseCPUs(bad); err == nil {
 			t.Errorf("ParseCPUs(%q) = %v, want an error", bad, got)
 		} else if !strings.Contains(err.Error(), bad) {
@@ -170,7 +172,9 @@ func TestPCINode(t *testing.T) {
 			t.Errorf("PCINode(%s) = %d, %v; want %d", slot, got, err, want)
 		}
 	}
-	for _, bad := range []string{"0000:3c:00.0", "", "../../../x", "0000:3B:00.0", "0000:3b:00:0", "0000-3b-00.0", "g000:3b:00.0"} {
+	for _, bad := range []string{
+		"0000:3c:00.0", "", "../../../x", "0000:3B:00.0", "0000:3b:00:0", "0000-3b-00.0", "g000:3b:00.0",
+	} {
 		if got, err := topo.PCINode(bad); err == nil || got != -1 {
 			t.Errorf("PCINode(%q) = %d, %v; want -1 and an error", bad, got, err)
 		}

@@ -33,9 +33,9 @@ type tally struct {
 //
 //  1. A queue pinned to a CPU that has a thread goes there.
 //  2. A queue that stays keeps the slot that it is in.
-//  3. The others follow, the heaviest first. A queue whose memory's node has threads goes to one of these; otherwise, and
-//     when the node is unknown, to any. Among them it goes to the one with the least load so far, then with the fewest
-//     queues, then to the one it is in already, then to the first.
+//  3. The others follow, the heaviest first. A queue whose memory's node has threads goes to one of these; otherwise,
+//     and when the node is unknown, to any. Among them it goes to the one with the least load so far, then with the
+//     fewest queues, then to the one it is in already, then to the first.
 //
 // A queue whose load is not known counts as the average of the known ones, so that all count alike when none is known.
 func assign(slots []slot, queues []demand) []int {

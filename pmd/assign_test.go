@@ -138,7 +138,8 @@ func TestAssignHoldsItsRules(t *testing.T) {
 		}
 		for to, s := range assign(slots, shuffled) {
 			if s != placed[order[to]] {
-				t.Fatalf("seed %d: %+v is placed in slot %d or %d, depending on the order", seed, shuffled[to], placed[order[to]], s)
+				t.Fatalf("seed %d: %+v is placed in slot %d or %d, depending on the order",
+					seed, shuffled[to], placed[order[to]], s)
 			}
 		}
 	}
@@ -160,7 +161,9 @@ func TestImproves(t *testing.T) {
 		{"by too little", []demand{
 			free("a", 0, 0).loaded(40).in(0), free("b", 0, 0).loaded(4).in(0), free("c", 0, 0).loaded(1).in(1),
 		}, []int{0, 1, 1}, false},
-		{"idle queues are spread", []demand{free("a", 0, 0).loaded(0).in(0), free("b", 0, 0).loaded(0).in(0)}, []int{0, 1}, true},
+		{"idle queues are spread", []demand{
+			free("a", 0, 0).loaded(0).in(0), free("b", 0, 0).loaded(0).in(0),
+		}, []int{0, 1}, true},
 		{"nothing changes", []demand{free("a", 0, 0).in(0)}, []int{0}, false},
 		{"equal queues only swap", []demand{free("a", 0, 0).in(0), free("b", 0, 0).in(1)}, []int{1, 0}, false},
 	} {

@@ -37,11 +37,12 @@ const (
 
 const (
 	// DefaultMaxSleep is the longest sleep when the configuration names none. A queue of 256 descriptors fills in this
-	// time at 2.5 million packets a second, so that sleeping alone does not make a guest's smallest usual ring overflow.
+	// time at 2.5 million packets a second, so that sleeping alone does not make a guest's smallest usual ring
+	// overflow.
 	DefaultMaxSleep = 100 * time.Microsecond
 
-	// MinMaxSleep and MaxMaxSleep bound IdleConfig.MaxSleep: below one microsecond a sleep costs more than it lasts, and
-	// Synchronize, thus every removal of a port, waits for the sleep to end.
+	// MinMaxSleep and MaxMaxSleep bound IdleConfig.MaxSleep: below one microsecond a sleep costs more than it lasts,
+	// and Synchronize, thus every removal of a port, waits for the sleep to end.
 	MinMaxSleep = time.Microsecond
 	MaxMaxSleep = 10 * time.Millisecond
 )

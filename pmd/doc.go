@@ -19,8 +19,9 @@
 // The control side (every method of [Manager]) runs on ordinary goroutines and is serialised by the Manager's lock,
 // except Synchronize, which takes none. A PMD thread takes no lock and never waits. Control tells it what to do through
 // the atomic pointer to its queue list, and it tells control where it is through one atomic store per iteration, made
-// when it holds no reference to anything it found through a list or a published table. A queue leaves one thread's list,
-// that thread passes a quiescent point, and only then the queue enters another's: it is never polled by two threads.
+// when it holds no reference to anything it found through a list or a published table. A queue leaves one thread's
+// list, that thread passes a quiescent point, and only then the queue enters another's: it is never polled by two
+// threads.
 //
 // # Memory faults
 //

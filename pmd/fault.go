@@ -31,7 +31,8 @@ func (m *Manager) handleFault(q *polledQueue, f Fault) {
 	onFault, again := m.cfg.OnFault, q.control.faults.allow(time.Now())
 	m.mu.Unlock()
 	m.log.Error("memory behind a port is gone: its queue is not polled any more", "port", f.Queue.PortName,
-		"queue", f.Queue.Index, "cpu", f.CPU, "stage", f.Stage.String(), "address", fmt.Sprintf("%#x", f.Addr), "error", f.Err)
+		"queue", f.Queue.Index, "cpu", f.CPU, "stage", f.Stage.String(),
+		"address", fmt.Sprintf("%#x", f.Addr), "error", f.Err)
 	if onFault == nil {
 		return
 	}

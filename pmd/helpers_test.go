@@ -47,7 +47,9 @@ func thisMachine(t testing.TB) *numa.Topology {
 }
 
 // newManager starts PMD threads that end with the test, which fails if goroutines or OS threads are left behind.
-func newManager(t *testing.T, topo *numa.Topology, cfg Config, newProcessor func(thread, cpu, node int) Processor) *Manager {
+func newManager(t *testing.T, topo *numa.Topology, cfg Config,
+	newProcessor func(thread, cpu, node int) Processor,
+) *Manager {
 	t.Helper()
 	leaks := goleak.IgnoreCurrent()
 	m, err := New(topo, cfg, newProcessor, slog.New(slog.NewTextHandler(t.Output(), nil)))

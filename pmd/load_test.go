@@ -60,7 +60,9 @@ func TestHeavyQueuesAreSpreadByRebalance(t *testing.T) {
 		})
 	})
 	qs := []Queue{
-		queue("heavy", 0, &fakeRx{receive: onePacket}), queue("heavy", 1, &fakeRx{receive: onePacket}), queue("idle", 0, &fakeRx{}),
+		queue("heavy", 0, &fakeRx{receive: onePacket}),
+		queue("heavy", 1, &fakeRx{receive: onePacket}),
+		queue("idle", 0, &fakeRx{}),
 	}
 	if err := m.SetQueues(qs); err != nil {
 		t.Fatal(err)

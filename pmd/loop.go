@@ -58,8 +58,8 @@ func (t *thread) loop() {
 	empty, nap := 0, int64(firstNap)
 	last := sys.Cycles()
 	for {
-		// The quiescent point: nothing found in an earlier iteration is held any more, and what is published is read anew
-		// after it. The store is sequentially consistent (see Manager.Synchronize).
+		// The quiescent point: nothing found in an earlier iteration is held any more, and what is published is read
+		// anew after it. The store is sequentially consistent (see Manager.Synchronize).
 		iteration++
 		t.iterations.Store(iteration)
 		list := t.list.Load()

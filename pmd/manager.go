@@ -56,9 +56,9 @@ type placement struct {
 }
 
 // New starts a PMD thread on each CPU of cfg and returns when all of them poll. newProcessor is called on each thread,
-// which it is told by number (from 0, reused when threads come and go), CPU and node. A processor that has a Close() error
-// method is closed on its thread when that ends; one that has an Abort method is told of memory faults (see Aborter).
-// A nil log discards.
+// which it is told by number (from 0, reused when threads come and go), CPU and node. A processor that has a Close()
+// error method is closed on its thread when that ends; one that has an Abort method is told of memory faults (see
+// Aborter). A nil log discards.
 func New(topo *numa.Topology, cfg Config, newProcessor func(thread, cpu, node int) Processor,
 	log *slog.Logger,
 ) (*Manager, error) {
@@ -83,10 +83,10 @@ func New(topo *numa.Topology, cfg Config, newProcessor func(thread, cpu, node in
 }
 
 // SetQueues makes qs the set of polled queues, in any order, and returns after every removed queue has left its thread:
-// nobody calls its Receive or Release any more. A queue that stays (same port name, index, number and Rx) is not disturbed:
-// it keeps its thread, unless its Pin or Node changed and that thread does not suit them any more. One that was suspended
-// by a memory fault is polled again. A pin to a CPU without a PMD thread is reported (log, QueueStats.PinUnmet) and the
-// queue polled by another. On error nothing has changed.
+// nobody calls its Receive or Release any more. A queue that stays (same port name, index, number and Rx) is not
+// disturbed: it keeps its thread, unless its Pin or Node changed and that thread does not suit them any more. One that
+// was suspended by a memory fault is polled again. A pin to a CPU without a PMD thread is reported (log,
+// QueueStats.PinUnmet) and the queue polled by another. On error nothing has changed.
 func (m *Manager) SetQueues(qs []Queue) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -217,8 +217,8 @@ func (m *Manager) demands(list []*polledQueue, threads []*thread, keep bool) []d
 	return out
 }
 
-// place publishes lists so that list[i] is polled by threads[placed[i]] and nothing else is polled, and returns how many
-// queues moved from one thread to another. Threads whose queues do not change do not notice.
+// place publishes lists so that list[i] is polled by threads[placed[i]] and nothing else is polled, and returns how
+// many queues moved from one thread to another. Threads whose queues do not change do not notice.
 func (m *Manager) place(threads []*thread, list []*polledQueue, placed []int) (moved int) {
 	final := make([][]*polledQueue, len(threads))
 	stay := make([][]*polledQueue, len(threads))
@@ -280,8 +280,8 @@ func (m *Manager) Threads() int { return len(*m.threads.Load()) }
 // CPUs are the CPUs that have a PMD thread, ascending.
 func (m *Manager) CPUs() []int { return cpusOf(*m.threads.Load()) }
 
-// Stop ends all PMD threads and returns when they have ended. No queue is polled any more. OnFault may still be running.
-// Stopping twice does nothing.
+// Stop ends all PMD threads and returns when they have ended. No queue is polled any more. OnFault may still be
+// running. Stopping twice does nothing.
 func (m *Manager) Stop() {
 	m.mu.Lock()
 	if m.stopped {

@@ -18,7 +18,9 @@ func TestQueuesAreAssignedByNodeAndShown(t *testing.T) {
 	if got := m.CPUs(); !slices.Equal(got, []int{3, 7}) || m.Threads() != 2 {
 		t.Fatalf("%d threads on CPUs %v, want 3 and 7", m.Threads(), got)
 	}
-	qs := []Queue{queue("vm1", 0, &fakeRx{}), queue("vm2", 0, &fakeRx{}), queue("wire", 0, &fakeRx{}), queue("wire", 1, &fakeRx{})}
+	qs := []Queue{
+		queue("vm1", 0, &fakeRx{}), queue("vm2", 0, &fakeRx{}), queue("wire", 0, &fakeRx{}), queue("wire", 1, &fakeRx{}),
+	}
 	qs[0].Node, qs[1].Node, qs[2].Node, qs[3].Node = 0, 1, 0, 0
 	qs[3].Pin = 7
 	if err := m.SetQueues(qs); err != nil {
@@ -364,7 +366,8 @@ func TestStatsHaveTheNamesThatOperatorsSee(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"thread":0,"cpu":3,"node":0,"tid":0,"state":"polling","queues":[{"port":"vm1","queue":0,"node":0,` +
-		`"pinned":false,"pin_unmet":false,"cross_numa":false,"suspended":false,"packets":0,"batches":0,"cycles":0,"load":12.5}],` +
+		`"pinned":false,"pin_unmet":false,"cross_numa":false,"suspended":false,` +
+		`"packets":0,"batches":0,"cycles":0,"load":12.5}],` +
 		`"busy_cycles":0,"idle_cycles":0,"sleep_cycles":0,"iterations":0,"sleeps":0,"faults":0,"load":0,"tsc_hz":0}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)

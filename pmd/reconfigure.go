@@ -131,11 +131,12 @@ func (m *Manager) endThreads(threads []*thread) {
 	}
 }
 
-// confine keeps every thread of the process but the PMD threads on cpus. Without a CPU for them they stay where they are.
-// A failure costs latency and nothing else: it is logged.
+// confine keeps every thread of the process but the PMD threads on cpus. Without a CPU for them they stay where they
+// are. A failure costs latency and nothing else: it is logged.
 func (m *Manager) confine(cpus []int, threads []*thread) {
 	if len(cpus) == 0 {
-		m.log.Warn("PMD threads take every allowed CPU: the rest of the process shares them", "cpus", numa.FormatCPUs(m.allowed))
+		m.log.Warn("PMD threads take every allowed CPU: the rest of the process shares them",
+			"cpus", numa.FormatCPUs(m.allowed))
 		cpus = m.allowed
 	}
 	tids := make([]int, len(threads))

@@ -63,8 +63,8 @@ func (t *thread) ended() bool {
 	}
 }
 
-// run is the thread's goroutine. It stays locked to the OS thread to its end, so that the OS thread, with its affinity and
-// timer slack, ends with it. onThread, unless nil, is called once the goroutine has a suitable OS thread.
+// run is the thread's goroutine. It stays locked to the OS thread to its end, so that the OS thread, with its affinity
+// and timer slack, ends with it. onThread, unless nil, is called once the goroutine has a suitable OS thread.
 func (t *thread) run(onThread func()) {
 	runtime.LockOSThread()
 	if t.tid = sys.ThreadID(); t.tid == os.Getpid() {
@@ -127,7 +127,8 @@ func (t *thread) setUp() (memory *numa.Arena, err error) {
 func (t *thread) poll() (stopped bool) {
 	defer func() {
 		if r := recover(); r != nil {
-			// What is no memory fault is raised again from here, where the frames that raised it are still on the stack.
+			// What is no memory fault is raised again from here, where the frames that raised it are still on the
+			// stack.
 			t.faulted(r)
 		}
 	}()
@@ -148,7 +149,10 @@ func (t *thread) faulted(r any) {
 	if !ok || q == nil {
 		panic(r)
 	}
-	f := Fault{Addr: fault.Addr(), Stage: t.stage, CPU: t.cpu, Err: fmt.Errorf("pmd: %s on CPU %d: %w", t.stage, t.cpu, fault)}
+	f := Fault{
+		Addr: fault.Addr(), Stage: t.stage, CPU: t.cpu,
+		Err: fmt.Errorf("pmd: %s on CPU %d: %w", t.stage, t.cpu, fault),
+	}
 	q.suspended.Store(true)
 	store(&t.counters.faults, t.counters.faults+1)
 	if f.Stage == StageProcess && !t.settle(q) {
@@ -158,8 +162,8 @@ func (t *thread) faulted(r any) {
 	go t.onFault(q, f)
 }
 
-// settle ends a Process that a fault interrupted: the processor tidies up and the queue, which is not to blame, gets its
-// batch back. It returns false when the memory behind the queue itself is gone as well.
+// settle ends a Process that a fault interrupted: the processor tidies up and the queue, which is not to blame, gets
+// its batch back. It returns false when the memory behind the queue itself is gone as well.
 func (t *thread) settle(q *polledQueue) (ok bool) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -50,8 +50,8 @@ func newForward(tx map[uint32]*memport.TxQueue) *forward {
 
 func (f *forward) Process(b *packet.Batch) { f.tx[b.InPort].Transmit(b, f.idx[:b.Len()]) }
 
-// TestQueueIsMovedUnderTrafficWithoutLoss moves one queue between three threads while packets flow through it and through
-// another that must not notice.
+// TestQueueIsMovedUnderTrafficWithoutLoss moves one queue between three threads while packets flow through it and
+// through another that must not notice.
 func TestQueueIsMovedUnderTrafficWithoutLoss(t *testing.T) {
 	const packets = 20_000
 	port, err := memport.New(memport.Config{Queues: 2})

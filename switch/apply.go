@@ -168,7 +168,7 @@ func (s *Switch) suspend(ports []*port) (back func(), err error) {
 	}, err
 }
 
-// commit puts what was prepared in the place of what was there. Nothing in it can fail but assigning queues, which fails
+// commit puts what was prepared in the place of what was there. Nothing in it can fail but assigning queues, and that
 // only when the PMD threads have stopped.
 func (s *Switch) commit(c *change) error {
 	left := s.adopt(c)

@@ -97,21 +97,25 @@ func TestReloadSaysAndDoesWhatChanged(t *testing.T) {
 	step("a rule goes, one comes, one changes", edit("  - priority=10,in_port=vm2,actions=vm1\n",
 		"  - priority=11,in_port=vm2,actions=vm1\n", "actions=vm2", "actions=drop"))
 	step("back", baseConfig)
-	step("a port comes and one goes", edit("name: vm2, driver: memory", "name: vm2, driver: memory}\n  - {name: vm4, driver: memory",
+	step("a port comes and one goes", edit("name: vm2, driver: memory",
+		"name: vm2, driver: memory}\n  - {name: vm4, driver: memory",
 		"  - {name: vm3, driver: memory}", "  - {name: vm5, driver: memory}"))
 	step("back", baseConfig)
-	step("a port changes", edit("name: vm2, driver: memory", "name: vm2, driver: memory, mtu: 1500, colour: red, rxq_cpus: [2]"))
+	step("a port changes", edit("name: vm2, driver: memory",
+		"name: vm2, driver: memory, mtu: 1500, colour: red, rxq_cpus: [2]"))
 	step("back", baseConfig)
 	step("a number is fixed that another has", edit("number: 9", "number: 1"))
 	step("back", baseConfig)
 	step("a port is renamed", edit("name: vm1,", "name: vmA,", "in_port=vm1", "in_port=vmA", "actions=vm1", "actions=vmA"))
 	step("back", baseConfig)
-	step("a port moves to another bridge", edit("  - {name: vm3, driver: memory}", "  - {name: wire, driver: memory, number: 9}",
+	step("a port moves to another bridge", edit("  - {name: vm3, driver: memory}",
+		"  - {name: wire, driver: memory, number: 9}",
 		"  - {name: wire, driver: memory, number: 9}\n", ""))
 	step("back", baseConfig)
 	step("bridges", edit("name: br1\n", "name: br2\n", "name: br0\n", "name: br0\n  mac_ageing: 60s\n  mac_limit: 100\n"))
 	step("back", baseConfig)
-	step("pmd", edit("cpus: 1-2, idle: sleep", "cpus: \"2,3\", idle: poll, max_sleep: 7us, cache_entries: 2000, exclusive: false"))
+	step("pmd", edit("cpus: 1-2, idle: sleep",
+		"cpus: \"2,3\", idle: poll, max_sleep: 7us, cache_entries: 2000, exclusive: false"))
 	step("everything goes", "pmd: {cpus: 1}\n")
 	golden(t, "plans.golden", out.String())
 }
@@ -264,12 +268,9 @@ func TestPortThatCannotBeReopenedSaysSo(t *testing.T) {
 func TestReloadKeepsWhatWasAddedAtRunTime(t *testing.T) {
 	r := newRig(t)
 	r.apply(baseConfig)
-	if _, err := r.AddPort(context.Background(), "br0", PortConfig{Name: "extra", Driver: "memory"}); err != nil {
-		t.Fatal(err)
-	}
 	if err := r.FlowAdd("br0", []string{
-		"priority=50,in_port=extra,actions=wire", // new
-		"priority=10,in_port=vm1,actions=drop",   // in the place of a configured one
+		"priority=50,in_port=wire,actions=wire", // new
+		"priority=10,in_port=vm1,actions=drop",  // in the place of a configured one
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -312,21 +313,30 @@ func TestReloadKeepsWhatWasAddedAtRunTime(t *testing.T) {
 	if runtime != 1 || config != 3 {
 		t.Errorf("rules: %v", after)
 	}
-	if p, err := r.Port("extra"); err != nil || p.Origin != OriginRuntime || p.Number != 3 {
-		t.Errorf("%+v, %v", p, err)
-	}
 	// A rule that leaves the file goes, but not the one that someone put in its place.
 	if err := r.FlowAdd("br0", []string{"priority=10,in_port=vm1,actions=drop"}); err != nil {
 		t.Fatal(err)
 	}
-	r.apply(strings.NewReplacer("  - priority=10,in_port=vm1,actions=vm2\n", "", "  - priority=10,in_port=vm2,actions=vm1\n", "").
-		Replace(baseConfig))
+	r.apply(strings.NewReplacer("  - priority=10,in_port=vm1,actions=vm2\n", "",
+		"  - priority=10,in_port=vm2,actions=vm1\n", "").Replace(baseConfig))
 	if left := origins(); len(left) != 3 {
 		t.Errorf("rules: %v", left)
 	}
-	// The file takes over a port that was added at run time.
+}
+
+func TestReloadTakesOverAPort(t *testing.T) {
+	r := newRig(t)
+	r.apply(baseConfig)
+	if _, err := r.AddPort(context.Background(), "br0", PortConfig{Name: "extra", Driver: "memory"}); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(baseConfig)
+	if p, err := r.Port("extra"); err != nil || p.Origin != OriginRuntime || p.Number != 3 {
+		t.Errorf("%+v, %v", p, err)
+	}
 	dev := r.dev("extra")
-	r.apply(strings.Replace(baseConfig, "{name: vm2, driver: memory}", "{name: vm2, driver: memory}\n  - {name: extra, driver: memory}", 1))
+	r.apply(strings.Replace(baseConfig, "{name: vm2, driver: memory}",
+		"{name: vm2, driver: memory}\n  - {name: extra, driver: memory}", 1))
 	if p, err := r.Port("extra"); err != nil || p.Origin != OriginConfig || r.dev("extra") != dev {
 		t.Errorf("%+v, %v", p, err)
 	}
@@ -478,7 +488,9 @@ func TestFaultFailsThePortThatOwnsTheAddress(t *testing.T) {
 	r := newRig(t)
 	r.apply(baseConfig)
 	r.dev("vm2").owns = 0x5000
-	fault := pmd.Fault{Addr: 0x5000, Queue: pmd.Queue{PortName: "vm1"}, Stage: pmd.StageProcess, CPU: 1, Err: errors.New("bus error")}
+	fault := pmd.Fault{
+		Addr: 0x5000, Queue: pmd.Queue{PortName: "vm1"}, Stage: pmd.StageProcess, CPU: 1, Err: errors.New("bus error"),
+	}
 	r.onFault(fault)
 	p, err := r.Port("vm2")
 	if err != nil || p.State != "failed" || !strings.Contains(p.Error, "0x5000") {

@@ -32,12 +32,8 @@ func testOptions(t *testing.T) ParseOptions {
 	}
 }
 
-func TestWholeConfigurationIsRead(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "more.flows"), []byte("# a comment\n\n  priority=7,actions=vm1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	text := fmt.Sprintf(`
+// wholeConfig has every field; %[1]s is a directory.
+const wholeConfig = `
 log: {level: debug, format: json}
 control: {socket: %[1]s/weft.sock, group: "0", permissions: 0660}
 metrics: {address: "127.0.0.1:9471"}
@@ -66,14 +62,23 @@ bridges:
     priority=2,in_port=vm2 actions=vm1
   flows_file: more.flows
 - name: br1
-`, dir)
+`
+
+func TestWholeConfigurationIsRead(t *testing.T) {
+	dir := t.TempDir()
+	more := []byte("# a comment\n\n  priority=7,actions=vm1\n")
+	if err := os.WriteFile(filepath.Join(dir, "more.flows"), more, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf(wholeConfig, dir)
 	opts := testOptions(t)
 	opts.File = filepath.Join(dir, "weft.yaml")
 	cfg, err := Parse([]byte(text), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (PMDConfig{[]int{2, 3, 5}, pmd.IdleSleep, 50 * time.Microsecond, 1000, true}); !reflect.DeepEqual(cfg.PMD, want) {
+	want := PMDConfig{[]int{2, 3, 5}, pmd.IdleSleep, 50 * time.Microsecond, 1000, true}
+	if !reflect.DeepEqual(cfg.PMD, want) {
 		t.Errorf("pmd: %+v, want %+v", cfg.PMD, want)
 	}
 	if want := (ControlConfig{dir + "/weft.sock", "0", 0o660}); cfg.Control != want {
@@ -89,7 +94,7 @@ bridges:
 	for i := range br.Ports {
 		br.Ports[i].pos = position{}
 	}
-	want := []PortConfig{
+	ports := []PortConfig{
 		{
 			Name: "vm1", Driver: "vhost-user", Path: dir + "/vm1.sock", Mode: ModeClient, Queues: 2, MTU: 9000,
 			RxqCPUs: []int{2, -1},
@@ -101,8 +106,8 @@ bridges:
 		{Name: "wire.0", Driver: "tap", Device: "tap0"},
 		{Name: "p", Driver: "picky", Extra: map[string]string{"colour": "red"}},
 	}
-	if !reflect.DeepEqual(br.Ports, want) {
-		t.Errorf("ports:\n%+v\nwant\n%+v", br.Ports, want)
+	if !reflect.DeepEqual(br.Ports, ports) {
+		t.Errorf("ports:\n%+v\nwant\n%+v", br.Ports, ports)
 	}
 	flows := []FlowConfig{
 		{"priority=1,in_port=vm1,actions=output:vm2", opts.File, 23, 5},
@@ -117,65 +122,73 @@ bridges:
 	}
 }
 
+// mistakeHead is a configuration that lacks nothing.
+const mistakeHead = "bridges:\n- name: br0\n  ports:\n  - {name: vm1, driver: tap}\n"
+
+// onePort begins a configuration with a port.
+const onePort = "bridges:\n- name: b\n  ports:\n  - "
+
+// mistakes are configurations with one mistake each.
+var mistakes = []struct{ what, text string }{
+	{"no YAML", "bridges:\n  - name: br0\n ports: x\n"},
+	{"tab", "log:\n\tlevel: info\n"},
+	{"two documents", "log: {level: info}\n---\nlog: {level: info}\n"},
+	{"root is a list", "- a\n"},
+	{"unknown section", "brigdes: []\n"},
+	{"unknown section, nothing near", "ovsdb: {}\n"},
+	{"unknown field of log", "log: {levle: info}\n"},
+	{"unknown field of a bridge", mistakeHead + "  mac_aging: 3s\n"},
+	{"unknown field of a port", "bridges:\n- name: br0\n  ports:\n  - name: vm1\n    driver: tap\n    devcie: tap0\n"},
+	{"option of another driver", "bridges:\n- name: br0\n  ports:\n  - name: vm1\n    driver: tap\n    path: /tmp/x\n"},
+	{"unknown field below reconnect", onePort + "{name: v, driver: vhost-user, path: /tmp/x, reconnect: {mni: 1s}}\n"},
+	{"unknown driver", "bridges:\n- name: br0\n  ports:\n  - {name: vm1, driver: tpa}\n"},
+	{"no driver", "bridges:\n- name: br0\n  ports:\n  - {name: vm1}\n"},
+	{"no port name", "bridges:\n- name: br0\n  ports:\n  - {driver: tap}\n"},
+	{"no bridge name", "bridges:\n- mac_limit: 3\n"},
+	{"no path", "bridges:\n- name: br0\n  ports:\n  - {name: vm1, driver: vhost-user}\n"},
+	{"field twice", "log: {level: info, level: debug}\n"},
+	{"bridge twice", "bridges:\n- name: br0\n- name: br0\n"},
+	{"port twice", mistakeHead + "- name: br1\n  ports:\n  - {name: vm1, driver: tap}\n"},
+	{"number twice", onePort + "{name: x, driver: tap, number: 4}\n  - {name: y, driver: tap, number: 4}\n"},
+	{"socket twice", onePort + "{name: x, driver: vhost-user, path: /tmp/s}\n" +
+		"  - {name: y, driver: vhost-user, path: /tmp/s}\n"},
+	{"interface twice", onePort + "{name: x, driver: tap, device: t0}\n  - {name: y, driver: tap, device: t0}\n"},
+	{"number too high", onePort + "{name: x, driver: tap, number: 65280}\n"},
+	{"number is a word", onePort + "{name: x, driver: tap, number: one}\n"},
+	{"name is a number", onePort + "{name: 12, driver: tap}\n"},
+	{"name is reserved", onePort + "{name: LOCAL, driver: tap}\n"},
+	{"name has a comma", onePort + "{name: \"a,b\", driver: tap}\n"},
+	{"CPU that does not exist", "pmd: {cpus: \"2,99\"}\n"},
+	{"CPU list", "pmd: {cpus: 5-2}\n"},
+	{"CPU of a queue", onePort + "{name: x, driver: tap, rxq_cpus: [77]}\n"},
+	{"CPU of a queue without PMD thread", "pmd: {cpus: 2}\n" + onePort + "{name: x, driver: tap, rxq_cpus: [3]}\n"},
+	{"too many rxq_cpus", onePort + "{name: x, driver: tap, queues: 1, rxq_cpus: [3, 4]}\n"},
+	{"idle mode", "pmd: {idle: slep}\n"},
+	{"time without unit", "pmd: {max_sleep: 100}\n"},
+	{"time out of bounds", "pmd: {max_sleep: 1s}\n"},
+	{"ageing in milliseconds", "bridges:\n- {name: b, mac_ageing: 1500ms}\n"},
+	{"MAC table too large", "bridges:\n- {name: b, mac_limit: 10000000}\n"},
+	{"missing socket directory", onePort + "{name: x, driver: vhost-user, path: /nonexistent/dir/s.sock}\n"},
+	{"relative socket", onePort + "{name: x, driver: vhost-user, path: s.sock}\n"},
+	{"long socket", onePort + "{name: x, driver: vhost-user, path: /tmp/" + strings.Repeat("x", 110) + "}\n"},
+	{"client owns its socket", onePort + "{name: x, driver: vhost-user, path: /tmp/s, mode: client, owner: root}\n"},
+	{"unknown user", onePort + "{name: x, driver: vhost-user, path: /tmp/s, owner: nosuchuser}\n"},
+	{"permissions", "control: {permissions: 0999}\n"},
+	{"metrics address", "metrics: {address: localhost}\n"},
+	{"the driver's own check", "bridges:\n- name: b\n  ports:\n  - name: x\n    driver: picky\n    colour: beige\n"},
+	{"ports is no list", "bridges:\n- name: b\n  ports: {name: x}\n"},
+	{"rule", mistakeHead + "  flows:\n  - priority=1,in_port=vm1,nw_dst=10.0.0.0/8,actions=vm1\n"},
+	{"quoted rule", mistakeHead + "  flows:\n  - \"in_port=vm9,actions=drop\"\n"},
+	{"rule in a block", mistakeHead + "  flows:\n  - |\n    # fine\n    actions=normal\n" +
+		"    priority=1,bogus=3,actions=drop\n"},
+	{"rule twice", mistakeHead + "  flows:\n  - in_port=vm1,actions=drop\n  - priority=32768,in_port=1,actions=normal\n"},
+	{"missing flows_file", mistakeHead + "  flows_file: /nonexistent/flows\n"},
+}
+
 // TestMistakesAreNamed has one mistake in each case; the golden file shows what the operator reads.
 func TestMistakesAreNamed(t *testing.T) {
-	const head = "bridges:\n- name: br0\n  ports:\n  - {name: vm1, driver: tap}\n"
-	cases := []struct{ what, text string }{
-		{"no YAML", "bridges:\n  - name: br0\n ports: x\n"},
-		{"tab", "log:\n\tlevel: info\n"},
-		{"two documents", "log: {level: info}\n---\nlog: {level: info}\n"},
-		{"root is a list", "- a\n"},
-		{"unknown section", "brigdes: []\n"},
-		{"unknown section, nothing near", "ovsdb: {}\n"},
-		{"unknown field of log", "log: {levle: info}\n"},
-		{"unknown field of a bridge", head + "  mac_aging: 3s\n"},
-		{"unknown field of a port", "bridges:\n- name: br0\n  ports:\n  - name: vm1\n    driver: tap\n    devcie: tap0\n"},
-		{"option of another driver", "bridges:\n- name: br0\n  ports:\n  - name: vm1\n    driver: tap\n    path: /tmp/x\n"},
-		{"unknown field below reconnect", "bridges:\n- name: b\n  ports:\n  - {name: v, driver: vhost-user, path: /tmp/x, reconnect: {mni: 1s}}\n"},
-		{"unknown driver", "bridges:\n- name: br0\n  ports:\n  - {name: vm1, driver: tpa}\n"},
-		{"no driver", "bridges:\n- name: br0\n  ports:\n  - {name: vm1}\n"},
-		{"no port name", "bridges:\n- name: br0\n  ports:\n  - {driver: tap}\n"},
-		{"no bridge name", "bridges:\n- mac_limit: 3\n"},
-		{"no path", "bridges:\n- name: br0\n  ports:\n  - {name: vm1, driver: vhost-user}\n"},
-		{"field twice", "log: {level: info, level: debug}\n"},
-		{"bridge twice", "bridges:\n- name: br0\n- name: br0\n"},
-		{"port twice", head + "- name: br1\n  ports:\n  - {name: vm1, driver: tap}\n"},
-		{"number twice", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: tap, number: 4}\n  - {name: y, driver: tap, number: 4}\n"},
-		{"socket twice", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: vhost-user, path: /tmp/s}\n" +
-			"  - {name: y, driver: vhost-user, path: /tmp/s}\n"},
-		{"interface twice", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: tap, device: t0}\n  - {name: y, driver: tap, device: t0}\n"},
-		{"number too high", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: tap, number: 65280}\n"},
-		{"number is a word", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: tap, number: one}\n"},
-		{"name is a number", "bridges:\n- name: b\n  ports:\n  - {name: 12, driver: tap}\n"},
-		{"name is reserved", "bridges:\n- name: b\n  ports:\n  - {name: LOCAL, driver: tap}\n"},
-		{"name has a comma", "bridges:\n- name: b\n  ports:\n  - {name: \"a,b\", driver: tap}\n"},
-		{"CPU that does not exist", "pmd: {cpus: \"2,99\"}\n"},
-		{"CPU list", "pmd: {cpus: 5-2}\n"},
-		{"CPU of a queue", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: tap, rxq_cpus: [77]}\n"},
-		{"CPU of a queue without PMD thread", "pmd: {cpus: 2}\nbridges:\n- name: b\n  ports:\n  - {name: x, driver: tap, rxq_cpus: [3]}\n"},
-		{"too many rxq_cpus", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: tap, queues: 1, rxq_cpus: [3, 4]}\n"},
-		{"idle mode", "pmd: {idle: slep}\n"},
-		{"time without unit", "pmd: {max_sleep: 100}\n"},
-		{"time out of bounds", "pmd: {max_sleep: 1s}\n"},
-		{"ageing in milliseconds", "bridges:\n- {name: b, mac_ageing: 1500ms}\n"},
-		{"MAC table too large", "bridges:\n- {name: b, mac_limit: 10000000}\n"},
-		{"missing socket directory", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: vhost-user, path: /nonexistent/dir/s.sock}\n"},
-		{"relative socket", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: vhost-user, path: s.sock}\n"},
-		{"long socket", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: vhost-user, path: /tmp/" + strings.Repeat("x", 110) + "}\n"},
-		{"client owns its socket", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: vhost-user, path: /tmp/s, mode: client, owner: root}\n"},
-		{"unknown user", "bridges:\n- name: b\n  ports:\n  - {name: x, driver: vhost-user, path: /tmp/s, owner: nosuchuser}\n"},
-		{"permissions", "control: {permissions: 0999}\n"},
-		{"metrics address", "metrics: {address: localhost}\n"},
-		{"the driver's own check", "bridges:\n- name: b\n  ports:\n  - name: x\n    driver: picky\n    colour: beige\n"},
-		{"ports is no list", "bridges:\n- name: b\n  ports: {name: x}\n"},
-		{"rule", head + "  flows:\n  - priority=1,in_port=vm1,nw_dst=10.0.0.0/8,actions=vm1\n"},
-		{"quoted rule", head + "  flows:\n  - \"in_port=vm9,actions=drop\"\n"},
-		{"rule in a block", head + "  flows:\n  - |\n    # fine\n    actions=normal\n    priority=1,bogus=3,actions=drop\n"},
-		{"rule twice", head + "  flows:\n  - in_port=vm1,actions=drop\n  - priority=32768,in_port=1,actions=normal\n"},
-		{"missing flows_file", head + "  flows_file: /nonexistent/flows\n"},
-	}
 	var out strings.Builder
-	for _, c := range cases {
+	for _, c := range mistakes {
 		_, err := Parse([]byte(c.text), testOptions(t))
 		if err == nil {
 			t.Errorf("%s: no error", c.what)
@@ -206,9 +219,17 @@ func TestSettingsAreOverridden(t *testing.T) {
 	opts := testOptions(t)
 	cfg := Default()
 	for _, s := range [][2]string{
-		{"log.level", "debug"}, {"log.format", "json"}, {"control.socket", "/tmp/c.sock"}, {"control.group", "0"},
-		{"control.permissions", "0660"}, {"metrics.address", "[::1]:1"}, {"pmd.cpus", "4-5"}, {"pmd.idle", "sleep"},
-		{"pmd.max_sleep", "7us"}, {"pmd.cache_entries", "5"}, {"pmd.exclusive", "true"},
+		{"log.level", "debug"},
+		{"log.format", "json"},
+		{"control.socket", "/tmp/c.sock"},
+		{"control.group", "0"},
+		{"control.permissions", "0660"},
+		{"metrics.address", "[::1]:1"},
+		{"pmd.cpus", "4-5"},
+		{"pmd.idle", "sleep"},
+		{"pmd.max_sleep", "7us"},
+		{"pmd.cache_entries", "5"},
+		{"pmd.exclusive", "true"},
 	} {
 		if err := cfg.Override(s[0], s[1], "--flag", opts); err != nil {
 			t.Errorf("%v: %v", s, err)
@@ -242,7 +263,8 @@ func TestPortIsReadFromJSON(t *testing.T) {
 		t.Errorf("%+v, want %+v", pc, want)
 	}
 	for text, want := range map[string]string{
-		`{"name":"vm9","driver":"tap","devise":"x"}`: `unknown field "devise" in a port with driver "tap"; did you mean "device"?`,
+		`{"name":"vm9","driver":"tap","devise":"x"}`: `unknown field "devise" in a port with driver "tap"; ` +
+			`did you mean "device"?`,
 		``:   "the port is empty; give at least name and driver",
 		`[]`: `a port must be a mapping, not a list; write it as "name: value" lines`,
 	} {
@@ -255,7 +277,7 @@ func TestPortIsReadFromJSON(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add([]byte("pmd: {cpus: 2}\nbridges:\n- name: b\n  ports:\n  - &x {name: x, driver: tap}\n  - *x\n  flows:\n  - |\n    a\n"))
+	f.Add([]byte("pmd: {cpus: 2}\n" + onePort + "&x {name: x, driver: tap}\n  - *x\n  flows:\n  - |\n    a\n"))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Add([]byte("bridges: [{name: b, flows: ['actions=drop'], mac_ageing: 1s}]"))
 	opts := ParseOptions{Drivers: map[string]Driver{"tap": {Options: []string{"device"}}}}

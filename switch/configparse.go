@@ -298,8 +298,8 @@ func (p *parser) cpuExists(at position, what string, cpu int) bool {
 	if _, online := p.opts.Topology.CPU(cpu); online {
 		return true
 	}
-	p.fail(at, "this machine has the CPUs "+numa.FormatCPUs(p.opts.Topology.Online()), "%s: CPU %d does not exist or is offline",
-		what, cpu)
+	hint := "this machine has the CPUs " + numa.FormatCPUs(p.opts.Topology.Online())
+	p.fail(at, hint, "%s: CPU %d does not exist or is offline", what, cpu)
 	return false
 }
 
@@ -329,7 +329,8 @@ func (p *parser) socket(n *yaml.Node, what string) (string, bool) {
 	case !filepath.IsAbs(path):
 		p.fail(p.at(n), "write it from the root: /run/...", "%s %q is not an absolute path", what, path)
 	case len(path) > maxSocketPath:
-		p.fail(p.at(n), fmt.Sprintf("at most %d bytes fit a socket address", maxSocketPath), "%s is %d bytes long", what, len(path))
+		hint := fmt.Sprintf("at most %d bytes fit a socket address", maxSocketPath)
+		p.fail(p.at(n), hint, "%s is %d bytes long", what, len(path))
 	case errors.Is(err, fs.ErrNotExist):
 		p.fail(p.at(n), "create it first: mkdir -p "+dir, "%s: the directory %s does not exist", what, dir)
 	case err != nil:

@@ -294,7 +294,8 @@ func (p *parser) checkPort(n *yaml.Node, pc *PortConfig, driver Driver) {
 
 // duplicates finds names, numbers, sockets and interfaces that are used twice.
 func (p *parser) duplicates(cfg *Config) {
-	bridges, ports, paths, devices := map[string]position{}, map[string]position{}, map[string]position{}, map[string]position{}
+	bridges, ports := map[string]position{}, map[string]position{}
+	paths, devices := map[string]position{}, map[string]position{}
 	if s := cfg.Control.Socket; s != "" {
 		paths[s] = position{}
 	}

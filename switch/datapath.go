@@ -5,7 +5,10 @@ import (
 
 	"weft/flowtable"
 	"weft/internal/packet"
+	"weft/pmd"
 )
+
+var _ pmd.Aborter = (*worker)(nil)
 
 // worker is the processor of one PMD thread.
 //
@@ -52,8 +55,7 @@ func (w *worker) Process(b *packet.Batch) {
 	for i := 1; ; i++ {
 		if i == n {
 			// The common case: one program for the whole batch, and mostly one output.
-			if ops := br.lookup.Ops(0); len(ops) == 1 && ops[0].Kind == flowtable.OpOutput {
-				w.outputBatch(br, b, ops[0].A)
+			if ops := br.lookup.Ops(0); len(ops) == 1 && w.wholeBatch(br, b, &ops[0]) {
 				b.InPort = index
 				return
 			}
@@ -80,6 +82,18 @@ func (w *worker) Abort() {
 		}
 		br.touched = br.touched[:0]
 	}
+}
+
+// wholeBatch does one operation with every packet of b, if it is one of those that can be done at once.
+func (w *worker) wholeBatch(br *bridgeView, b *packet.Batch, op *flowtable.Op) bool {
+	switch op.Kind {
+	case flowtable.OpOutput:
+		w.outputBatch(br, b, op.A)
+		return true
+	case flowtable.OpNormal:
+		return w.normalBatch(br, b)
+	}
+	return false
 }
 
 // outputBatch sends every packet of b to one port.
@@ -177,7 +191,8 @@ func (x *run) step(op *flowtable.Op) bool {
 	return true
 }
 
-// output sends the packet at hand to a port. The port of arrival is left out (OpenFlow 1.0 §3.3: only IN_PORT sends back).
+// output sends the packet at hand to a port. The port of arrival is left out: only in_port sends back (OpenFlow 1.3
+// §5.12).
 func (x *run) output(number uint32) {
 	switch dest := x.br.outIndex(number); {
 	case number == x.b.InPort:

@@ -15,6 +15,44 @@ import (
 
 // TestEveryAction sends one frame to port a of three and looks at what comes out where.
 func TestEveryAction(t *testing.T) {
+	for _, style := range []memport.Style{memport.Lent, memport.Owned} {
+		for _, c := range actionCases() {
+			t.Run(fmt.Sprintf("%s/%d", c.actions, style), func(t *testing.T) { c.run(t, style) })
+		}
+	}
+}
+
+func (c *actionCase) run(t *testing.T, style memport.Style) {
+	r := newRig(t)
+	r.style = style
+	r.apply(threePorts("in_port=a,actions=" + c.actions))
+	r.send("a", c.in)
+	for _, port := range []string{"a", "b", "c"} {
+		got := r.got(port)
+		same := func(got, want []byte) bool { return bytes.Equal(got, tail(want, c.in)) }
+		if !slices.EqualFunc(got, c.want[port], same) {
+			t.Errorf("port %s got\n%x\nwant\n%x", port, got, c.want[port])
+		}
+	}
+	drops := r.dropped()
+	if c.drop == 255 && len(drops) != 0 || c.drop != 255 && (len(drops) != 1 || drops[c.drop.String()] != 1) {
+		t.Errorf("drops %v, want one for %v", drops, c.drop)
+	}
+}
+
+// frames are frames by port.
+type frames map[string][][]byte
+
+// actionCase is a rule's actions and what they do to a frame from port a. Of the frames wanted, only the Ethernet
+// header counts; the rest is that of the frame sent.
+type actionCase struct {
+	actions string
+	in      []byte
+	want    frames
+	drop    packet.DropReason // 255: none
+}
+
+func actionCases() []actionCase {
 	plain, tagged := frame(9, 1, 64), frame(9, 1, 64, 0x2005)
 	retag := func(tci uint16) []byte { return frame(9, 1, 64, tci) }
 	withMAC := func(f []byte, at int, mac ...byte) []byte {
@@ -24,13 +62,7 @@ func TestEveryAction(t *testing.T) {
 	}
 	qinq := append(append([]byte{}, tagged[:12]...), 0x88, 0xa8, 0, 0)
 	qinq = append(qinq, tagged[12:]...)
-	type frames map[string][][]byte
-	cases := []struct {
-		actions string
-		in      []byte
-		want    frames
-		drop    packet.DropReason // when there is one
-	}{
+	return []actionCase{
 		{"output:b", plain, frames{"b": {plain}}, 255},
 		{"b,c", plain, frames{"b": {plain}, "c": {plain}}, 255},
 		{"b,b,b", plain, frames{"b": {plain, plain, plain}}, 255},
@@ -58,30 +90,6 @@ func TestEveryAction(t *testing.T) {
 			"a": {retag(5)}, "b": {plain, retag(6)}, "c": {retag(6)},
 		}, 255},
 		{"resubmit(,1)", plain, nil, packet.DropNoMatch},
-	}
-	for _, style := range []memport.Style{memport.Lent, memport.Owned} {
-		for _, c := range cases {
-			t.Run(fmt.Sprintf("%s/%d", c.actions, style), func(t *testing.T) {
-				r := newRig(t)
-				r.style = style
-				r.apply(threePorts("in_port=a,actions=" + c.actions))
-				in := c.in
-				if len(in) < 64 { // tags make it longer; the rest must not be zero length
-					t.Fatal("short frame")
-				}
-				r.send("a", in)
-				for _, port := range []string{"a", "b", "c"} {
-					got := r.got(port)
-					if !slices.EqualFunc(got, c.want[port], func(a, b []byte) bool { return bytes.Equal(a, tail(b, c.in)) }) {
-						t.Errorf("port %s got\n%x\nwant\n%x", port, got, c.want[port])
-					}
-				}
-				drops := r.dropped()
-				if c.drop == 255 && len(drops) != 0 || c.drop != 255 && (len(drops) != 1 || drops[c.drop.String()] != 1) {
-					t.Errorf("drops %v, want one for %v", drops, c.drop)
-				}
-			})
-		}
 	}
 }
 
@@ -169,7 +177,8 @@ func TestOrderWithinADestinationIsKept(t *testing.T) {
 	// Many programs in one batch, most to the same port.
 	rules := []string{"priority=1,actions=drop", "priority=5,dl_src=02:00:00:00:00:03,actions=b,c", "priority=4,actions=b"}
 	for i := 10; i < 30; i++ {
-		rules = append(rules, fmt.Sprintf("priority=9,dl_src=02:00:00:00:00:%02x,actions=mod_dl_dst:02:00:00:00:00:%02x,b", i, i))
+		rules = append(rules,
+			fmt.Sprintf("priority=9,dl_src=02:00:00:00:00:%02x,actions=mod_dl_dst:02:00:00:00:00:%02x,b", i, i))
 	}
 	r.apply(threePorts(rules...))
 	var in [][]byte
@@ -207,6 +216,55 @@ func TestNormalLearns(t *testing.T) {
 	if st.Moved != 1 || st.Entries != 2 || st.Flooded != 2 {
 		t.Errorf("%+v", st)
 	}
+}
+
+// TestNormalBehavesLikeTheModel compares NORMAL with the obvious program: learn the source, look up the destination.
+func TestNormalBehavesLikeTheModel(t *testing.T) {
+	r := newRig(t)
+	r.apply(threePorts())
+	ports := []string{"a", "b", "c"}
+	rapid.Check(t, func(rt *rapid.T) {
+		if _, err := r.FDBFlush(""); err != nil {
+			rt.Fatal(err)
+		}
+		model := map[string]string{} // VLAN and address to port
+		for range rapid.IntRange(1, 5).Draw(rt, "bursts") {
+			in := rapid.SampledFrom(ports).Draw(rt, "in")
+			want := map[string][]string{}
+			var frames [][]byte
+			for range rapid.IntRange(1, 8).Draw(rt, "kinds") {
+				var tags []uint16
+				if vid := rapid.Uint16Range(0, 2).Draw(rt, "vlan"); vid != 0 {
+					tags = append(tags, vid)
+				}
+				dst, src := rapid.ByteRange(1, 4).Draw(rt, "dst"), rapid.ByteRange(1, 4).Draw(rt, "src")
+				f := frame(dst, src, 64, tags...)
+				if rapid.IntRange(0, 9).Draw(rt, "group") == 0 {
+					f[0] |= 1
+				}
+				model[fmt.Sprint(tags, src)] = in
+				to, known := model[fmt.Sprint(tags, dst)]
+				for range rapid.IntRange(1, 40).Draw(rt, "copies") {
+					frames = append(frames, f)
+					for _, p := range ports {
+						if p != in && (!known || p == to || f[0]&1 != 0) {
+							want[p] = append(want[p], string(f))
+						}
+					}
+				}
+			}
+			r.send(in, frames...)
+			for _, p := range ports {
+				var got []string
+				for _, f := range r.got(p) {
+					got = append(got, string(f))
+				}
+				if !slices.Equal(got, want[p]) {
+					rt.Fatalf("port %s got %d frames from %s, want %d, or in another order", p, len(got), in, len(want[p]))
+				}
+			}
+		}
+	})
 }
 
 func TestNormalKeepsVLANsApart(t *testing.T) {
@@ -319,8 +377,10 @@ func (r *rig) batchOf(port string, frames ...[]byte) (*worker, *packet.Batch) {
 
 func TestProcessAllocatesNothing(t *testing.T) {
 	for _, rule := range []string{
-		"actions=b", "actions=flood", "actions=normal", "actions=b,mod_vlan_vid:5,c,strip_vlan,mod_vlan_vid:6,b,c", "actions=drop",
-		"table=0,actions=mod_dl_src:02:00:00:00:00:55,resubmit(,1)|table=1,dl_dst=02:00:00:00:00:09,actions=b|table=1,priority=1,actions=c",
+		"actions=b", "actions=flood", "actions=normal", "actions=drop",
+		"actions=b,mod_vlan_vid:5,c,strip_vlan,mod_vlan_vid:6,b,c",
+		"table=0,actions=mod_dl_src:02:00:00:00:00:55,resubmit(,1)|table=1,dl_dst=02:00:00:00:00:09,actions=b|" +
+			"table=1,priority=1,actions=c",
 	} {
 		r := newRig(t)
 		r.apply(threePorts(strings.Split(rule, "|")...))
@@ -405,7 +465,8 @@ func TestEveryPacketIsSentOrCounted(t *testing.T) {
 	r.options.RingSize = 4096
 	r.apply(threePorts())
 	actions := []string{
-		"b", "c", "a", "drop", "output:99", "in_port", "mod_vlan_vid:4,b", "strip_vlan,c", "mod_dl_dst:02:00:00:00:00:01,normal",
+		"b", "c", "a", "drop", "output:99", "in_port", "mod_vlan_vid:4,b", "strip_vlan,c",
+		"mod_dl_dst:02:00:00:00:00:01,normal",
 		"resubmit(,1)", "local", "push_vlan:0x8100,in_port",
 	}
 	rapid.Check(t, func(rt *rapid.T) {

@@ -8,7 +8,8 @@ import (
 	"weft/pmd"
 )
 
-// RxQueue is the receiving side of one queue of a device, as PMD threads poll it. The object lives as long as the device.
+// RxQueue is the receiving side of one queue of a device, as PMD threads poll it. The object lives as long as the
+// device.
 type RxQueue interface {
 	pmd.RxQueue
 	// Counters are the totals since the device was opened.

@@ -4,7 +4,7 @@
 //	weft.yaml --Parse--> Config --Apply--> Switch ---------------- FlowAdd, AddPort, Stats ... (the unix socket)
 //	                                         |  publishes
 //	                                         v
-//	                                 snapshot (immutable: ports, bridges, transmit queues)
+//	                                 one view for each PMD thread (immutable: ports, bridges, transmit queues)
 //	                                         |  one atomic load per batch
 //	                                         v
 //	pmd thread: Receive -> Processor.Process: Lookup.Batch -> run programs -> Transmit per destination -> Release
@@ -13,12 +13,12 @@
 //
 // # Concurrency
 //
-// Control methods take Switch.mu, and may block. PMD threads never do: they read the current snapshot by one atomic load
-// for each batch, and own what is theirs alone (a [packet.Batch], a flowtable.Lookup, lists of packet indices). The MAC
-// table is the one structure that PMD threads write in common; each of its buckets has a sequence lock that writers only
-// try and readers retry a bounded number of times.
+// Control methods take Switch.mu, and may block. PMD threads never do: they read their current view by one atomic load
+// for each batch, and own what is theirs alone (a packet.Batch, a flowtable.Lookup, lists of packet indices). The MAC
+// table is the one structure that PMD threads write in common; each of its buckets has a sequence lock that writers
+// only try and readers retry a bounded number of times.
 //
-// What a snapshot refers to (a transmit queue, a lookup) is closed only after a newer snapshot has been published and
+// What a view refers to (a transmit queue, a lookup) is closed only after a newer view has been published and
 // every PMD thread has passed a quiescent point.
 //
 // Devices call [Host.Changed] from any goroutine; the calls are coalesced, and one goroutine of the switch recomputes

@@ -17,13 +17,13 @@ import (
 // An address lives in one of two buckets, so that at the highest load (a third of the slots) a bucket overflows about
 // once in ten thousand learned addresses. The table holds no pointers, and nothing is allocated after it was made.
 //
-// What a hostile sender can do: the hash is seeded at random, so collisions cannot be prepared; when the table is full a
-// new address may only displace one of a port that has at least as many addresses as the port it came from, so a port
-// that invents addresses displaces its own.
+// What a hostile sender can do: the hash is seeded at random, so collisions cannot be prepared; when the table is full
+// a new address displaces one of its own port, or of a port that has more addresses, so a port that invents addresses
+// displaces its own.
 //
-// Concurrency: readers (PMD threads) and writers (PMD threads that learn, the control side that ages) meet in a bucket's
-// sequence number, which is odd while a writer is in it. PMD threads never wait for it: a learner that finds a bucket
-// busy lets the next packet of that address try again, and a reader gives up after fdbReadTries and floods.
+// Concurrency: readers (PMD threads) and writers (PMD threads that learn, the control side that ages) meet in a
+// bucket's sequence number, which is odd while a writer is in it. PMD threads never wait for it: a learner that finds a
+// bucket busy lets the next packet of that address try again, and a reader gives up after fdbReadTries and floods.
 const (
 	fdbWays      = 3
 	fdbReadTries = 64

@@ -205,8 +205,8 @@ func TestTableBehavesLikeAMap(t *testing.T) {
 	})
 }
 
-// TestThreadsShareATable runs learners, readers and the control side at once. Every key belongs to one port for ever, so
-// a reader must never see another.
+// TestThreadsShareATable runs learners, readers and the control side at once. Every key belongs to one port for ever,
+// so a reader must never see another.
 func TestThreadsShareATable(t *testing.T) {
 	f := newFDB(200, 2*time.Second)
 	portOf := func(mac uint64) uint32 { return uint32(mac%5) + 1 }
@@ -245,7 +245,12 @@ func TestThreadsShareATable(t *testing.T) {
 	wg.Wait()
 	close(stop)
 	<-control
+	f.checkSums(t, 200)
+}
 
+// checkSums compares what a table counts with what it holds.
+func (f *fdb) checkSums(t *testing.T, limit int) {
+	t.Helper()
 	st := f.stats()
 	keys, ports := map[fdbKey]bool{}, map[uint32]int32{}
 	f.setAgeing(24 * time.Hour)
@@ -256,8 +261,8 @@ func TestThreadsShareATable(t *testing.T) {
 		keys[r.key] = true
 		ports[r.port]++
 	})
-	if len(keys) != st.Entries || st.Entries > 200 {
-		t.Errorf("%d entries counted, %d there, limit 200", st.Entries, len(keys))
+	if len(keys) != st.Entries || st.Entries > limit {
+		t.Errorf("%d entries counted, %d there, limit %d", st.Entries, len(keys), limit)
 	}
 	for port := range uint32(7) {
 		if n := f.ports[port].Load(); n != ports[port] {

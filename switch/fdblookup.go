@@ -11,8 +11,8 @@ func (f *fdb) places(k fdbKey) (a, b *fdbBucket) {
 	return &f.buckets[h&f.mask], &f.buckets[h>>32&f.mask]
 }
 
-// isExpired reports an address that was seen last an ageing time before now or longer ago. An epoch ahead of now is that
-// of a thread that read the clock later than the caller.
+// isExpired reports an address that was seen last an ageing time before now or longer ago. An epoch ahead of now is
+// that of a thread that read the clock later than the caller.
 func (f *fdb) isExpired(v fdbValue, now uint32) bool {
 	age := now - v.epoch()
 	return age >= f.ageing.Load() && age < 1<<31
@@ -68,8 +68,8 @@ func (bk *fdbBucket) tryLock() (seq uint64, ok bool) {
 	return seq, seq&1 == 0 && bk.seq.CompareAndSwap(seq, seq+1)
 }
 
-// learn notes that an address was seen on a port. For an address that is known on this port since this second, as almost
-// all are, it only reads.
+// learn notes that an address was seen on a port. For an address that is known on this port since this second, as
+// almost all are, it only reads.
 func (f *fdb) learn(k fdbKey, port, now uint32) {
 	a, b := f.places(k)
 	bk := a

@@ -87,16 +87,15 @@ func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors)
 		rc.wanted[idOf(r)] = r
 	}
 	live, before := rs.live(), bc.br.names() // what goes is shown as it was
-	var lines []string
+	lines := ruleLines{bridge: bc.cfg.Name}
 	for id, r := range rs.configured {
 		if rc.wanted[id] == nil && live[id] != nil && live[id].Equal(r) {
-			lines = append(lines, fmt.Sprintf("- flow %s %s", bc.cfg.Name, r.Format(before)))
+			lines.add("-", r.Format(before))
 			rc.forward = append(rc.forward, flowtable.Change{Command: flowtable.Delete, Filter: strictly(r)})
 			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Add, Rule: r})
 		}
 	}
-	slices.Sort(lines)
-	c.lines = append(c.lines, lines...)
+	slices.Sort(lines.lines)
 	for _, r := range rules {
 		old := live[idOf(r)]
 		if old != nil && old.Equal(r) {
@@ -104,15 +103,41 @@ func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors)
 		}
 		rc.forward = append(rc.forward, flowtable.Change{Command: flowtable.Add, Rule: r})
 		if old == nil {
-			c.say("+ flow %s %s", bc.cfg.Name, r.Format(bc.names))
+			lines.add("+", r.Format(bc.names))
 			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Delete, Filter: strictly(r)})
 		} else {
-			c.say("~ flow %s %s -> %s", bc.cfg.Name, old.Format(before), r.Format(bc.names))
+			lines.add("~", old.Format(before)+" -> "+r.Format(bc.names))
 			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Add, Rule: old})
 		}
 	}
+	c.lines = append(c.lines, lines.finish()...)
 	slices.Reverse(rc.back)
 	return rc, errs
+}
+
+// maxRuleLines is how many rules of a bridge a plan names; the others are summed up.
+const maxRuleLines = 100
+
+// ruleLines are a plan's lines about the rules of one bridge.
+type ruleLines struct {
+	bridge string
+	lines  []string
+	more   int
+}
+
+func (l *ruleLines) add(sign, text string) {
+	if len(l.lines) == maxRuleLines {
+		l.more++
+		return
+	}
+	l.lines = append(l.lines, fmt.Sprintf("%s flow %s %s", sign, l.bridge, text))
+}
+
+func (l *ruleLines) finish() []string {
+	if l.more > 0 {
+		return append(l.lines, fmt.Sprintf("~ flow %s and %d more rules", l.bridge, l.more))
+	}
+	return l.lines
 }
 
 // apply makes the change at once and returns what takes it back.
@@ -132,9 +157,9 @@ func (rc *ruleChange) apply() (undo func(), err error) {
 // done remembers which rules are the configuration's.
 func (rc *ruleChange) done() { rc.rs.configured = rc.wanted }
 
-// FlowAdd adds rules (texts in ovs-ofctl's add-flow syntax): all of them or, on error, none. A rule with the same table,
-// priority and match is replaced. Mistakes in a text are reported as ConfigErrors with File "rule N" (N from 1), Line 1
-// and the column in that text.
+// FlowAdd adds rules (texts in ovs-ofctl's add-flow syntax): all of them or, on error, none. A rule with the same
+// table, priority and match is replaced. Mistakes in a text are reported as ConfigErrors with File "rule N" (N from 1),
+// Line 1 and the column in that text.
 func (s *Switch) FlowAdd(bridge string, rules []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

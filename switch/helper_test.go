@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"weft/internal/packet"
 	"weft/numa"
 	"weft/numa/numatest"
 	"weft/pmd/memport"
@@ -136,7 +135,8 @@ func newRig(t testing.TB) *rig {
 	r.drivers = map[string]Driver{"memory": {
 		Open: r.openMemory, Options: []string{"queues", "mtu", "path", "colour"}, MaxQueues: 8,
 	}}
-	s, err := New(Options{Drivers: r.drivers, Topology: twoNodes(t), Log: slog.New(slog.NewTextHandler(logWriter{t}, nil))})
+	log := slog.New(slog.NewTextHandler(logWriter{t}, nil))
+	s, err := New(Options{Drivers: r.drivers, Topology: twoNodes(t), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,5 +299,3 @@ func (r *rig) want(counts map[string]int) map[string][][]byte {
 
 // dropped are the pipeline's drops on the only bridge.
 func (r *rig) dropped() map[string]uint64 { return r.Bridges()[0].Drops }
-
-var _ = packet.BatchSize

@@ -11,7 +11,8 @@ type lookupHandle struct {
 	arena  *numa.Arena
 }
 
-// newLookup makes a worker's lookup in a bridge's rules, with a cache in hugepages of the worker's node where there are some.
+// newLookup makes a worker's lookup in a bridge's rules, with a cache in hugepages of the worker's node where there are
+// some.
 func (rs *ruleSet) newLookup(s *Switch, w *worker) *lookupHandle {
 	h := new(lookupHandle)
 	h.lookup = rs.pipeline.NewLookup(flowtable.LookupConfig{

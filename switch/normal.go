@@ -23,13 +23,48 @@ type normalState struct {
 
 func (s *normalState) reset() { s.src, s.dst = 0, 0 }
 
+// normalBatch forwards a batch whose packets all have the same untagged Ethernet header, as a burst of one conversation
+// has, to the port that it belongs to. It does nothing and reports false for every other batch.
+func (w *worker) normalBatch(br *bridgeView, b *packet.Batch) bool {
+	p := b.Packet(0)
+	h := p.Header()
+	head, rest := binary.LittleEndian.Uint64(h[0:8]), binary.LittleEndian.Uint64(h[6:14]) // they share two bytes
+	for i := 1; i < b.Len(); i++ {
+		h := b.Packet(i).Header()
+		if binary.LittleEndian.Uint64(h[0:8]) != head || binary.LittleEndian.Uint64(h[6:14]) != rest {
+			return false
+		}
+	}
+	dst, src := addresses(h)
+	if (dst|src)&macMulticast != 0 || p.Tagged() || dst == src {
+		return false // the last: learning would change what is looked up
+	}
+	now := br.fdb.epoch.Load()
+	port, found := br.fdb.lookup(makeFDBKey(dst, 0), now)
+	dest := -1
+	if found && port != b.InPort {
+		dest = br.outIndex(port)
+	}
+	if dest < 0 {
+		return false
+	}
+	br.fdb.learn(makeFDBKey(src, 0), b.InPort, now)
+	w.transmit(&br.outs[dest], b, everyPacket[:b.Len()])
+	return true
+}
+
+// addresses are the Ethernet addresses of a frame.
+func addresses(h []byte) (dst, src uint64) {
+	first, last := binary.BigEndian.Uint64(h[0:8]), binary.BigEndian.Uint32(h[8:12])
+	return first >> 16, first<<32&0xffff00000000 | uint64(last)
+}
+
 // normal forwards the packet at hand as a bridge does that learns addresses (OFPP_NORMAL), by its present header. Its
 // VLAN is the outer tag's, 0 for an untagged frame; every port carries every VLAN.
 func (x *run) normal() {
 	p := x.b.Packet(x.cur)
 	h := p.Header()
-	dst := uint64(binary.BigEndian.Uint32(h[0:4]))<<16 | uint64(binary.BigEndian.Uint16(h[4:6]))
-	src := uint64(binary.BigEndian.Uint16(h[6:8]))<<32 | uint64(binary.BigEndian.Uint32(h[8:12]))
+	dst, src := addresses(h)
 	if dst&macReservedMask == macReserved {
 		return // dropped, unless something else outputs it
 	}

@@ -57,6 +57,9 @@ func (s *Switch) plan(cfg *Config) (*change, error) {
 	}
 	wanted := make(map[string]*portChange)
 	for i := range cfg.Bridges {
+		if slices.ContainsFunc(c.bridges, func(bc *bridgeChange) bool { return bc.cfg.Name == cfg.Bridges[i].Name }) {
+			return nil, fmt.Errorf("the bridge name %q is used twice", cfg.Bridges[i].Name)
+		}
 		bc := c.bridge(cfg.Bridges[i], present[cfg.Bridges[i].Name])
 		delete(present, bc.cfg.Name)
 		for _, pc := range cfg.Bridges[i].Ports {
@@ -297,8 +300,8 @@ func show(v any) string {
 	return fmt.Sprint(v)
 }
 
-// DaemonChanges lists what differs between two configurations in the daemon's own settings (log, control, metrics), as a
-// Plan's lines: the switch does not know about these.
+// DaemonChanges lists what differs between two configurations in the daemon's own settings (log, control, metrics), as
+// a Plan's lines: the switch does not know about these.
 func DaemonChanges(old, now *Config) []string {
 	var lines []string
 	say := func(name string, a, b any) {

@@ -11,8 +11,8 @@ import (
 	"weft/pmd"
 )
 
-// AddPort opens a port and adds it to a bridge (which may be "" when there is only one). The port stays until DelPort, or
-// until a reload brings a port of that name.
+// AddPort opens a port and adds it to a bridge (which may be "" when there is only one). The port stays until DelPort,
+// or until a reload brings a port of that name.
 func (s *Switch) AddPort(ctx context.Context, bridge string, cfg PortConfig) (*PortInfo, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

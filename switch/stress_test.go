@@ -14,7 +14,40 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestTrafficWhileEverythingChanges runs two PMD threads that share transmit queues, while ports, rules, queues and PMD
+// load sends frames into a queue of d and empties d's transmit rings, until stop is closed.
+func load(wg *sync.WaitGroup, stop chan struct{}, d *memDevice, queue int, who byte, sent *atomic.Uint64) {
+	stopped := func() bool {
+		select {
+		case <-stop:
+			return true
+		default:
+			return false
+		}
+	}
+	wg.Go(func() {
+		for i := 0; !stopped(); i++ {
+			if d.Inject(queue, frame(byte(i%7), who, 64+i%900)) {
+				sent.Add(1)
+			} else {
+				time.Sleep(50 * time.Microsecond)
+			}
+			if i%64 == 0 {
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+	})
+	if queue > 0 {
+		return
+	}
+	wg.Go(func() {
+		for !stopped() {
+			drainAll(d)
+			time.Sleep(100 * time.Microsecond)
+		}
+	})
+}
+
+// TestTrafficWhileEverythingChanges runs PMD threads that share transmit queues, while ports, rules, queues and PMD
 // threads change. Nothing may be lost between the two ports that stay: every frame is received, and each is either
 // transmitted or counted.
 func TestTrafficWhileEverythingChanges(t *testing.T) {
@@ -32,51 +65,11 @@ func TestTrafficWhileEverythingChanges(t *testing.T) {
 	r.apply(config(0))
 	vm1, vm2 := r.dev("vm1"), r.dev("vm2")
 	var sent [2]atomic.Uint64
-	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	inject := func(d *memDevice, queue, who int) {
-		defer wg.Done()
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if d.Inject(queue, frame(byte(i%7), byte(who), 64+i%900)) {
-				sent[who].Add(1)
-			} else {
-				time.Sleep(50 * time.Microsecond)
-			}
-			if i%64 == 0 {
-				time.Sleep(100 * time.Microsecond)
-			}
-		}
-	}
-	collect := func(d *memDevice) {
-		defer wg.Done()
-		buf := make([]byte, 2048)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			for q := range d.Port.Queues() {
-				for {
-					if _, ok := d.Collect(q, buf); !ok {
-						break
-					}
-				}
-			}
-			time.Sleep(100 * time.Microsecond)
-		}
-	}
-	wg.Add(5)
-	go inject(vm1, 0, 0)
-	go inject(vm1, 1, 0)
-	go inject(vm2, 0, 1)
-	go collect(vm1)
-	go collect(vm2)
+	stop := make(chan struct{})
+	load(&wg, stop, vm1, 0, 0, &sent[0])
+	load(&wg, stop, vm1, 1, 0, &sent[0])
+	load(&wg, stop, vm2, 0, 1, &sent[1])
 	for i := 1; i <= 15; i++ {
 		r.apply(config(i))
 		name := fmt.Sprintf("extra%d", i)
@@ -97,25 +90,32 @@ func TestTrafficWhileEverythingChanges(t *testing.T) {
 	wg.Wait()
 	r.eventually(func() bool { return vm1.Pending(0)+vm1.Pending(1)+vm2.Pending(0) == 0 })
 	r.settle()
-
-	for who, name := range []string{"vm1", "vm2"} {
-		from, err := r.Port(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		to, err := r.Port([]string{"vm2", "vm1"}[who])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if from.Rx.Packets != sent[who].Load() {
-			t.Errorf("%s sent %d, %d were received", name, sent[who].Load(), from.Rx.Packets)
-		}
-		if n := to.Tx.Packets + to.Tx.Dropped; n != from.Rx.Packets {
-			t.Errorf("%s: %d received, %d transmitted or dropped by %s (%+v)", name, from.Rx.Packets, n, to.Name, to.Tx)
-		}
-	}
+	r.checkPair("vm1", "vm2", sent[0].Load())
+	r.checkPair("vm2", "vm1", sent[1].Load())
 	if st := r.Stats(); st.Orphans != 0 || st.Bridges[0].Dropped != 0 {
 		t.Errorf("%d orphans, drops %v", st.Orphans, st.Bridges[0].Drops)
+	}
+}
+
+// checkPair checks that what one port sent all came to the other, or was counted there.
+func (r *rig) checkPair(from, to string, sent uint64) {
+	r.t.Helper()
+	a, err := r.Port(from)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	b, err := r.Port(to)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if a.Rx.Packets != sent {
+		r.t.Errorf("%s sent %d, %d were received", from, sent, a.Rx.Packets)
+	}
+	if n := b.Tx.Packets + b.Tx.Dropped; n != sent {
+		r.t.Errorf("%s sent %d, %d transmitted or dropped by %s (%+v)", from, sent, n, to, b.Tx)
+	}
+	if b.Tx.Packets == 0 {
+		r.t.Errorf("nothing came to %s", to)
 	}
 }
 
@@ -123,7 +123,8 @@ func TestTrafficWhileEverythingChanges(t *testing.T) {
 func TestThreadsShareATransmitQueue(t *testing.T) {
 	r := newRig(t)
 	r.options.RingSize = 1 << 14
-	r.apply(strings.NewReplacer("cpus: 1", "cpus: 1-3", "name: a, driver: memory", "name: a, driver: memory, queues: 3, rxq_cpus: [1, 2, 3]").
+	r.apply(strings.NewReplacer("cpus: 1", "cpus: 1-3",
+		"name: a, driver: memory", "name: a, driver: memory, queues: 3, rxq_cpus: [1, 2, 3]").
 		Replace(threePorts("in_port=a,actions=b,mod_vlan_vid:7,b")))
 	a := r.dev("a")
 	var wg sync.WaitGroup

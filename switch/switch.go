@@ -54,7 +54,7 @@ type Switch struct {
 	retired   []*worker
 	gone      packet.CounterSnapshot // orphans of retired workers
 
-	// devices holds every *port whose device is open, for faults, which must not wait for mu.
+	// devices holds an openedDevice for every *port whose device is open, for faults, which must not wait for mu.
 	devices sync.Map
 	faults  atomic.Uint64
 
@@ -85,6 +85,13 @@ type port struct {
 	queues Queues // as of the last reconcile
 	locks  map[TxQueue]*txLock
 	log    *slog.Logger
+}
+
+// openedDevice is a port as onFault sees it. It does not change.
+type openedDevice struct {
+	name string
+	dev  Device
+	log  *slog.Logger
 }
 
 // New makes a switch without bridges and without PMD threads; the first Apply brings both.
@@ -166,15 +173,16 @@ func (s *Switch) synchronize() {
 // onFault makes the port whose memory was cut off give up its session. The pmd package calls it on a goroutine.
 func (s *Switch) onFault(f pmd.Fault) {
 	s.faults.Add(1)
-	err := fmt.Errorf("memory fault at %#x in stage %s on CPU %d: its memory was taken away: %w", f.Addr, f.Stage, f.CPU, f.Err)
-	var owner, polled *port
-	s.devices.Range(func(key, _ any) bool {
-		p := key.(*port)
-		if p.dev.OwnsAddress(f.Addr) {
-			owner = p
+	err := fmt.Errorf("memory fault at %#x in stage %s on CPU %d, the other end took its memory away: %w", f.Addr, f.Stage,
+		f.CPU, f.Err)
+	var owner, polled *openedDevice
+	s.devices.Range(func(_, value any) bool {
+		d := value.(*openedDevice)
+		if d.dev.OwnsAddress(f.Addr) {
+			owner = d
 		}
-		if p.cfg.Name == f.Queue.PortName {
-			polled = p
+		if d.name == f.Queue.PortName {
+			polled = d
 		}
 		return owner == nil
 	})
@@ -238,7 +246,7 @@ func (s *Switch) openDevice(ctx context.Context, p *port) error {
 	}
 	p.dev = dev
 	p.locks = make(map[TxQueue]*txLock)
-	s.devices.Store(p, struct{}{})
+	s.devices.Store(p, &openedDevice{p.cfg.Name, dev, p.log})
 	return nil
 }
 

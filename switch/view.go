@@ -7,8 +7,8 @@ import (
 	"weft/internal/packet"
 )
 
-// view is what one PMD thread knows about the switch. The control side builds it, publishes it with one store, and never
-// changes it afterwards, except for the scratch space in it, which belongs to the thread.
+// view is what one PMD thread knows about the switch. The control side builds it, publishes it with one store, and
+// never changes it afterwards, except for the scratch space in it, which belongs to the thread.
 type view struct {
 	ports []*ingress // by the index that pmd.Queue.Port carries; nil where there is no port
 }
@@ -41,7 +41,8 @@ type out struct {
 	lock   *txLock // nil when no other thread uses tx
 }
 
-// pendingMax is how many packets wait for one destination before they are sent: every packet of a batch and every clone.
+// pendingMax is how many packets wait for one destination before they are sent: every packet of a batch and every
+// clone.
 const pendingMax = packet.BatchSize + packet.MaxClones
 
 // pending are the packets that wait for one destination.

@@ -62,7 +62,7 @@ type Host struct {
 	Synchronize func()
 	// NodeOf tells the NUMA node of memory; nil leaves it unknown.
 	NodeOf NodeFunc
-	// Log may be nil.
+	// Log carries the port's name already; it may be nil.
 	Log *slog.Logger
 }
 
@@ -146,7 +146,7 @@ func Open(cfg Config, host Host) (*Port, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("vhostuser: port %s: %w", cfg.Name, err)
 	}
-	p := &Port{cfg: cfg, host: host, log: host.Log.With("port", cfg.Name), view: view{node: -1}}
+	p := &Port{cfg: cfg, host: host, log: host.Log, view: view{node: -1}}
 	var listener *listener
 	var err error
 	if cfg.Server {

@@ -20,8 +20,11 @@ func (a *app) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Validate a configuration file and show what it would do, without a daemon",
-		Long: "Validates a configuration file with everything it refers to on this machine: directories, CPUs, users, rules. Then\n" +
-			"shows what 'weft run' would do. Every mistake is reported with its line and column.",
+		Long: paragraphs(
+			"Validates a configuration file with everything it refers to on this machine: directories, CPUs, " +
+				"users, rules. Then shows what 'weft run' would do. Every mistake is reported with its line and " +
+				"column.",
+		),
 		Args: exactArgs(1),
 	}
 	a.addSettingFlags(cmd)
@@ -56,8 +59,10 @@ func (a *app) reloadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Let the daemon read its configuration file again and apply what changed",
-		Long: "Lets the daemon read its configuration file again, prints the difference, and applies it. What did not change is\n" +
-			"not touched: its packets keep flowing. When the file has a mistake, nothing changes.",
+		Long: paragraphs(
+			"Lets the daemon read its configuration file again, prints the difference, and applies it. What did " +
+				"not change is not touched: its packets keep flowing. When the file has a mistake, nothing changes.",
+		),
 		Args: noArgs,
 	}
 	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, "only print the difference")

@@ -26,8 +26,10 @@ func (a *app) flowDumpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump [BRIDGE] [FILTER]",
 		Short: "Print rules with their counters, as ovs-ofctl dump-flows does",
-		Long: "Prints rules with their counters, as ovs-ofctl dump-flows does. FILTER selects rules: what it matches on, a\n" +
-			"table=N, a cookie=C/MASK, an out_port=P, in the syntax of ovs-ofctl(8).",
+		Long: paragraphs(
+			"Prints rules with their counters, as ovs-ofctl dump-flows does. FILTER selects rules: what it " +
+				"matches on, a table=N, a cookie=C/MASK, an out_port=P, in the syntax of ovs-ofctl(8).",
+		),
 		Example:           "  weft flow dump\n  weft flow dump br0 table=0,tcp\n  weft flow dump --no-stats > rules.txt",
 		Args:              rangeArgs(0, 2),
 		ValidArgsFunction: a.completeBridges,
@@ -53,9 +55,12 @@ func (a *app) flowAddCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add [BRIDGE] RULE...",
 		Short: "Add rules in the syntax of ovs-ofctl add-flow: all of them, or none",
-		Long: "Adds rules in the syntax of ovs-ofctl add-flow, from the command line, from a file (-f FILE) or, where RULE is -,\n" +
-			"from standard input. In a file empty lines and what follows a # are skipped. A rule with the same table, priority\n" +
-			"and match as an older one replaces it. Either all rules are added or, when one is wrong, none.",
+		Long: paragraphs(
+			"Adds rules in the syntax of ovs-ofctl add-flow, from the command line, from a file (-f FILE) or, " +
+				"where RULE is -, from standard input. In a file empty lines and what follows a # are skipped. A rule " +
+				"with the same table, priority and match as an older one replaces it. Either all rules are added or, " +
+				"when one is wrong, none.",
+		),
 		Example: "  weft flow add 'priority=100,in_port=vm1,ip,nw_dst=10.0.0.0/8,actions=output:wire'\n" +
 			"  weft flow add br0 -f rules.txt\n" +
 			"  generate-rules | weft flow add -",
@@ -88,9 +93,14 @@ func (a *app) flowDelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "del [BRIDGE] FILTER | --all",
 		Short: "Delete the rules that a filter selects, as ovs-ofctl del-flows does",
-		Long: "Deletes the rules that FILTER selects, as ovs-ofctl del-flows does: those that match on the same or more. With\n" +
-			"--strict the match and the priority must be the same, so that at most one rule of a table goes.",
-		Example:           "  weft flow del in_port=vm1\n  weft flow del --strict br0 priority=100,tcp\n  weft flow del --all",
+		Long: paragraphs(
+			"Deletes the rules that FILTER selects, as ovs-ofctl del-flows does: those that match on the same or " +
+				"more. With --strict the match and the priority must be the same, so that at most one rule of a table " +
+				"goes.",
+		),
+		Example: "  weft flow del in_port=vm1\n" +
+			"  weft flow del --strict br0 priority=100,tcp\n" +
+			"  weft flow del --all",
 		Args:              rangeArgs(0, 2),
 		ValidArgsFunction: a.completeBridges,
 	}
@@ -124,8 +134,8 @@ func (a *app) bridgeFlag(cmd *cobra.Command, bridge *string) {
 // isName reports whether an argument can only be a bridge's name: rules have actions, and - is standard input.
 func isName(arg string) bool { return arg != "-" && !strings.ContainsAny(arg, "=,: ") }
 
-// bridgeAndFilter tells the arguments [BRIDGE] [FILTER] apart. One word alone, such as "tcp", is a bridge if there is one
-// of that name.
+// bridgeAndFilter tells the arguments [BRIDGE] [FILTER] apart. One word alone, such as "tcp", is a bridge if there is
+// one of that name.
 func (a *app) bridgeAndFilter(cmd *cobra.Command, flag string, args []string) (bridge, filter string, err error) {
 	switch {
 	case len(args) == 2 && flag != "":
@@ -295,7 +305,9 @@ func printFlows(w io.Writer, flows []vswitch.FlowInfo, bare bool) {
 }
 
 // ruleSettings are the fields of a rule's text that are neither match nor action; ovs-ofctl prints them apart.
-var ruleSettings = []string{"idle_timeout", "hard_timeout", "importance", "send_flow_rem", "check_overlap", "reset_counts"}
+var ruleSettings = []string{
+	"idle_timeout", "hard_timeout", "importance", "send_flow_rem", "check_overlap", "reset_counts",
+}
 
 // lastPart is the end of a line of dump-flows, from the settings on: "idle_age=3, priority=100,ip actions=NORMAL".
 func lastPart(f *vswitch.FlowInfo) string {

@@ -60,7 +60,7 @@ func (a *app) portCommand() *cobra.Command {
 		},
 	}
 	del := &cobra.Command{
-		Use: "del PORT", Short: "Remove a port from the running switch, until the next reload brings it back if it is configured",
+		Use: "del PORT", Short: "Remove a port from the running switch; a reload brings a configured one back",
 		Args: exactArgs(1), ValidArgsFunction: a.completePorts,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := routePortDel.call(cmd.Context(), a, &portRequest{args[0]}); err != nil {
@@ -78,8 +78,11 @@ func (a *app) portAddCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME --driver DRIVER [flags]",
 		Short: "Add a port to the running switch",
-		Long: "Adds a port to the running switch. It is not written to the configuration file, and a reload leaves it.\n\n" +
+		Long: paragraphs(
+			"Adds a port to the running switch. It is not written to the configuration file, and a reload leaves "+
+				"it.",
 			"Fields that have no flag, such as a driver's own, are given with --option NAME=VALUE.",
+		),
 		Example: "  weft port add vm3 --driver vhost-user --path /run/weft/vm3.sock --queues 2\n" +
 			"  weft port add wire2 --driver tap --device tap2 --mtu 9000 --option ring_size=1024",
 		Args:              exactArgs(1),

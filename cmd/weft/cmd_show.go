@@ -56,7 +56,8 @@ func (a *app) pmdCommand() *cobra.Command {
 		},
 	}
 	move := &cobra.Command{
-		Use: "move PORT QUEUE CPU", Short: "Let the PMD thread of another CPU poll a receive queue; the others go on undisturbed",
+		Use:     "move PORT QUEUE CPU",
+		Short:   "Let the PMD thread of another CPU poll a receive queue; the others go on",
 		Example: "  weft pmd move vm1 0 3", Args: exactArgs(3), ValidArgsFunction: a.completePorts,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			queue, err1 := strconv.Atoi(args[1])

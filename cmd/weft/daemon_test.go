@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -189,6 +190,54 @@ func TestDaemonNotifiesSystemd(t *testing.T) {
 	}
 }
 
+func TestProfilesAreServedOnlyWhenAsked(t *testing.T) {
+	path, dir := testConfig(t)
+	for _, asked := range []bool{false, true} {
+		args := []string{"run", "-c", path}
+		want := http.StatusNotFound
+		if asked {
+			args, want = append(args, "--pprof"), http.StatusOK
+		}
+		stop := startDaemon(t, args)
+		c := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return net.Dial("unix", filepath.Join(dir, "weft.sock"))
+		}}}
+		resp, err := c.Get("http://weft/debug/pprof/goroutine?debug=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		c.CloseIdleConnections()
+		if resp.StatusCode != want {
+			t.Errorf("--pprof %v: status %d, want %d", asked, resp.StatusCode, want)
+		}
+		stop()
+	}
+}
+
+// startDaemon runs a daemon in this process until the returned function is called.
+func startDaemon(t *testing.T, args []string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	log := new(syncBuffer)
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, args, nil, new(bytes.Buffer), log) }()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), "weft is ready"); {
+		if time.Now().After(deadline) {
+			t.Fatalf("it was not ready after 20 s, log:\n%s", log)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return func() {
+		t.Helper()
+		cancel()
+		if code := <-done; code != exitOK {
+			t.Fatalf("exit code %d, log:\n%s", code, log)
+		}
+	}
+}
+
 func TestDaemonLeavesNothingBehind(t *testing.T) {
 	path, dir := testConfig(t)
 	descriptors := func() int {
@@ -200,21 +249,7 @@ func TestDaemonLeavesNothingBehind(t *testing.T) {
 	}
 	cycle := func() {
 		t.Helper()
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		log := new(syncBuffer)
-		done := make(chan int, 1)
-		go func() { done <- run(ctx, []string{"run", "-c", path}, nil, new(bytes.Buffer), log) }()
-		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), "weft is ready"); {
-			if time.Now().After(deadline) {
-				t.Fatalf("it was not ready after 20 s, log:\n%s", log)
-			}
-			time.Sleep(time.Millisecond)
-		}
-		cancel()
-		if code := <-done; code != exitOK {
-			t.Fatalf("exit code %d, log:\n%s", code, log)
-		}
+		startDaemon(t, []string{"run", "-c", path})()
 	}
 	cycle() // what the runtime opens once
 	before := descriptors()

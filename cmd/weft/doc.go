@@ -1,5 +1,5 @@
-// Command weft is the virtual switch and its command line: one binary that is the daemon (weft run) and the client of its
-// control socket (everything else).
+// Command weft is the virtual switch and its command line: one binary that is the daemon (weft run) and the client of
+// its control socket (everything else).
 //
 //	weft run -c weft.yaml                                weft port list, weft flow add ...
 //	+----------------------------------------------+     +---------------------+

@@ -85,7 +85,8 @@ func bridgeMetrics(b *vswitch.BridgeInfo) metrics.Bridge {
 func threadMetrics(t *vswitch.PMDInfo) metrics.Thread {
 	out := metrics.Thread{
 		Thread: t.Thread, CPU: t.CPU, Node: t.Node, BusyCycles: t.BusyCycles, IdleCycles: t.IdleCycles,
-		SleepCycles: t.SleepCycles, CyclesPerSec: t.TSCHz, Iterations: t.Iterations, Sleeps: t.Sleeps, Packets: t.Packets, Batches: t.Batches,
+		SleepCycles: t.SleepCycles, CyclesPerSec: t.TSCHz, Iterations: t.Iterations, Sleeps: t.Sleeps,
+		Packets: t.Packets, Batches: t.Batches,
 	}
 	for _, q := range t.Queues {
 		out.Queues = append(out.Queues, metrics.ThreadQueue{Port: q.Port, Index: q.Queue, BusyCycles: q.Cycles})

@@ -68,7 +68,9 @@ func tapConfig(cfg vswitch.PortConfig) (tap.Config, error) {
 	if text, found := cfg.Extra[optionPersist]; found {
 		on, err := strconv.ParseBool(text)
 		if err != nil {
-			return c, &vswitch.OptionError{Option: optionPersist, Msg: fmt.Sprintf("cannot be %q", text), Hint: "use true or false"}
+			return c, &vswitch.OptionError{
+				Option: optionPersist, Msg: fmt.Sprintf("cannot be %q", text), Hint: "use true or false",
+			}
 		}
 		c.Persist = on
 	}

@@ -87,7 +87,8 @@ func busyPort() *vswitch.PortInfo {
 		},
 		Rx: traffic(123456789012, nil), Tx: traffic(987654321, drops),
 		RxQueues: []vswitch.QueueInfo{
-			{Index: 0, Active: true, CPU: 3, Traffic: traffic(123456789000, nil)}, {Index: 1, CPU: -1, Traffic: traffic(12, nil)},
+			{Index: 0, Active: true, CPU: 3, Traffic: traffic(123456789000, nil)},
+			{Index: 1, CPU: -1, Traffic: traffic(12, nil)},
 		},
 		TxQueues: []vswitch.QueueInfo{
 			{Index: 0, Active: true, CPU: -1, Traffic: traffic(987654321, drops)}, {Index: 1, CPU: -1},
@@ -100,7 +101,9 @@ func tapPort() *vswitch.PortInfo {
 		Name: "wire", Bridge: "br0", Driver: driverTap, Number: 10, Origin: vswitch.OriginRuntime,
 		DeviceStatus: vswitch.DeviceStatus{
 			Link: false, State: "down", Node: -1,
-			Detail: tap.Status{State: tap.StateDown, Interface: "tap7", Foreign: true, MTU: 9000, Queues: 1, RingSize: 512, Reopened: 2},
+			Detail: tap.Status{
+				State: tap.StateDown, Interface: "tap7", Foreign: true, MTU: 9000, Queues: 1, RingSize: 512, Reopened: 2,
+			},
 		},
 		RxQueues: []vswitch.QueueInfo{{Active: true, CPU: 2}},
 		TxQueues: []vswitch.QueueInfo{{Active: true, CPU: -1}},
@@ -137,13 +140,18 @@ func TestPMDShow(t *testing.T) {
 					Thread: 0, CPU: 2, Node: 0, State: pmd.StatePolling, BusyCycles: 900, IdleCycles: 90, SleepCycles: 10,
 					Iterations: 5, Sleeps: 3, Faults: 1, Load: 90.5,
 					Queues: []pmd.QueueStats{
-						{Port: "vm1", Queue: 0, Node: 0, Pinned: true, Packets: 123456789012, Batches: 4000000000, Cycles: 50000000000000, Load: 75.2},
+						{
+							Port: "vm1", Queue: 0, Node: 0, Pinned: true, Packets: 123456789012, Batches: 4000000000,
+							Cycles: 50000000000000, Load: 75.2,
+						},
 						{Port: "wire", Queue: 0, Node: -1, Packets: 10, Batches: 10, Cycles: 3000, Load: 15.3},
 						{Port: "vm2", Queue: 1, Node: 1, PinUnmet: true, CrossNUMA: true, Suspended: true},
 					},
 				},
 				Packets: 123456789022, Batches: 4000000010,
-				Bridges: []vswitch.PMDBridge{{Bridge: "br0", Cache: vswitch.CacheStats{Hits: 999, Misses: 1, Entries: 1, Size: 32768}}},
+				Bridges: []vswitch.PMDBridge{{
+					Bridge: "br0", Cache: vswitch.CacheStats{Hits: 999, Misses: 1, Entries: 1, Size: 32768},
+				}},
 			},
 			{ThreadStats: pmd.ThreadStats{Thread: 1, CPU: 3, Node: -1, State: pmd.StateNoQueues}},
 		})
@@ -151,7 +159,9 @@ func TestPMDShow(t *testing.T) {
 }
 
 func TestFlowsPrintLikeDumpFlows(t *testing.T) {
-	base := vswitch.FlowInfo{Bridge: "br0", Priority: defaultPriority, Duration: 12.3456, Idle: 3.9, Packets: 7, Bytes: 700}
+	base := vswitch.FlowInfo{
+		Bridge: "br0", Priority: defaultPriority, Duration: 12.3456, Idle: 3.9, Packets: 7, Bytes: 700,
+	}
 	tests := []struct {
 		text string
 		edit func(*vswitch.FlowInfo)
@@ -216,16 +226,22 @@ func TestRulesAreReadWithTheirPlace(t *testing.T) {
 	}
 }
 
-func TestErrorsPointAtTheirPlace(t *testing.T) {
+// reported is an error and what the operator sees of it.
+type reported struct {
+	name string
+	err  error
+	want string
+}
+
+func reports() []reported {
 	rules := []rule{{"actions=drop", "", 0, 0}, {"nw_dstt=1,actions=drop", "r.txt", 7, 2}}
 	long := strings.Repeat("x", 100) + "," + strings.Repeat("y", 100)
-	tests := []struct {
-		name string
-		err  error
-		want string
-	}{
+	return []reported{
 		{"a plain error", errors.New("no"), "weft: no\n"},
-		{"an error of the daemon", &control.Error{Message: "no port vm9", Hint: "there is vm1"}, "weft: no port vm9\n  hint: there is vm1\n"},
+		{
+			"an error of the daemon", &control.Error{Message: "no port vm9", Hint: "there is vm1"},
+			"weft: no port vm9\n  hint: there is vm1\n",
+		},
 		{
 			"a rule from a file",
 			placeRules(&control.Error{Message: "unknown field", Line: 2, Column: 1, Hint: "did you mean nw_dst?"}, rules),
@@ -262,9 +278,12 @@ func TestErrorsPointAtTheirPlace(t *testing.T) {
 			},
 			"weft: /none.yaml:1:2: one\n  hint: h\nweft: two\n",
 		},
-		{"joined", errors.Join(errors.New("a"), vswitch.ConfigErrors{{Message: "b"}}), "weft: a\nweft: b\n"},
+		{"two at once", errors.Join(errors.New("a"), vswitch.ConfigErrors{{Message: "b"}}), "weft: a\nweft: b\n"},
 	}
-	for _, tt := range tests {
+}
+
+func TestErrorsPointAtTheirPlace(t *testing.T) {
+	for _, tt := range reports() {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
 			a := &app{err: &out, settings: newSettings()}

@@ -70,8 +70,11 @@ func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "weft",
 		Short: "A virtual switch for virtual machines on vhost-user ports",
-		Long: "Weft switches packets between virtual machines (vhost-user) and the wire on poll-mode threads, by rules in the\n" +
-			"syntax of ovs-ofctl. 'weft run' is the daemon; the other commands talk to it over its control socket.",
+		Long: paragraphs(
+			"Weft switches packets between virtual machines (vhost-user) and the wire on poll-mode threads, by " +
+				"rules in the syntax of ovs-ofctl. 'weft run' is the daemon; the other commands talk to it over its " +
+				"control socket.",
+		),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,

@@ -16,8 +16,10 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run -c FILE",
 		Short: "Run the daemon in the foreground",
-		Long: "Runs the switch as the configuration file says, until SIGTERM or SIGINT. SIGHUP, or 'weft reload', reads the file\n" +
-			"again. Under systemd it notifies readiness and feeds the watchdog.",
+		Long: paragraphs(
+			"Runs the switch as the configuration file says, until SIGTERM or SIGINT. SIGHUP, or 'weft reload', " +
+				"reads the file again. Under systemd it notifies readiness and feeds the watchdog.",
+		),
 		Args: noArgs,
 	}
 	flags := cmd.Flags()

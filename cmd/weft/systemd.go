@@ -16,7 +16,7 @@ func (d *daemon) notify(state string) {
 	}
 }
 
-// reloadingState is what systemd wants to hear before a reload: the time goes with it, so that answers are not mixed up.
+// reloadingState is what systemd wants to hear before a reload, with the time, so that answers are not mixed up.
 func reloadingState() string {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {

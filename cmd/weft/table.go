@@ -99,3 +99,11 @@ func wrap(text string, at int) string {
 	}
 	return b.String()
 }
+
+// paragraphs is a help text: each paragraph wrapped, with an empty line between them.
+func paragraphs(text ...string) string {
+	for i := range text {
+		text[i] = wrap(text[i], 0)
+	}
+	return strings.Join(text, "\n\n")
+}

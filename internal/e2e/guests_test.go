@@ -46,7 +46,6 @@ type guests struct {
 // TestGuests uses the guests one after the other, because booting is what takes time.
 func TestGuests(t *testing.T) {
 	r := newRig(t, 6*time.Minute)
-	r.needGuests()
 	g := &guests{rig: r, device: fmt.Sprintf("weft-e%d", freePort(t))}
 	g.weft = r.weft(fmt.Sprintf(guestsConfig, g.device))
 	g.boot()

@@ -27,7 +27,6 @@ type prometheus struct {
 // startPrometheus starts Debian's Prometheus, scraping one target each second.
 func (r *rig) startPrometheus(target string) *prometheus {
 	r.t.Helper()
-	r.must(host.Install(r.ctx, r.log, host.Prometheus))
 	p := &prometheus{rig: r, address: fmt.Sprintf("127.0.0.1:%d", freePort(r.t))}
 	config := "global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: weft\n    static_configs: [{targets: [\"" +
 		target + "\"]}]\n"

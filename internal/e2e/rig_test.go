@@ -4,12 +4,12 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,28 +28,56 @@ const (
 	switchCPU = 1
 )
 
+// shared is what is made once for all tests.
+var shared struct {
+	dir   string
+	image *guest.Image
+	accel vm.Accel
+}
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "weft-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
+	defer func() { _ = os.RemoveAll(dir) }()
 	shared.dir = dir
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	if os.Geteuid() == 0 {
+		if err := prepare(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "preparing the end-to-end tests:", err)
+			return 1
+		}
+	}
+	return m.Run()
 }
 
-// shared is what is made once for all tests.
-var shared struct {
-	dir    string
-	binary sync.Once
-	weft   error
-	once   sync.Once
-	image  *guest.Image
-	accel  vm.Accel
-	why    string
-	err    error
+// prepare installs, builds and finds out what all tests need, outside of their time limits.
+func prepare(dir string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	err := host.Install(ctx, log, host.QEMU, host.XZ, host.Testpmd, host.Prometheus)
+	if err != nil {
+		return err
+	}
+	if err := daemon.Build(ctx, source, filepath.Join(dir, "weft")); err != nil {
+		return err
+	}
+	if shared.image, err = guest.Build(ctx, log, source, guest.CacheDir(), dir); err != nil {
+		return err
+	}
+	g := host.NewGroup(dir, false)
+	defer g.Close()
+	accel, why := vm.ProbeAccel(ctx, g, shared.image, dir)
+	shared.accel = accel
+	log.Info("guests", "kernel", shared.image.Version, "accelerator", accel, "because", why)
+	return nil
 }
 
 // rig is one test's surroundings. Everything it starts ends with the test.
@@ -58,7 +86,6 @@ type rig struct {
 	ctx   context.Context
 	dir   string // short, because socket addresses are
 	group *host.Group
-	log   *slog.Logger
 }
 
 // newRig prepares a test that must not take longer than limit.
@@ -74,7 +101,6 @@ func newRig(t *testing.T, limit time.Duration) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, ctx: ctx, dir: dir, group: host.NewGroup(dir, false)}
-	r.log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, p := range r.group.Processes() {
@@ -83,8 +109,6 @@ func newRig(t *testing.T, limit time.Duration) *rig {
 		}
 		r.group.Close()
 	})
-	shared.binary.Do(func() { shared.weft = daemon.Build(ctx, source, r.binary()) })
-	r.must(shared.weft)
 	return r
 }
 
@@ -98,24 +122,9 @@ func (r *rig) must(err error) {
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 func (r *rig) binary() string          { return filepath.Join(shared.dir, "weft") }
 
-// needGuests installs qemu, makes the guests' image and finds out how guests run here.
-func (r *rig) needGuests() {
-	r.t.Helper()
-	r.must(host.Install(r.ctx, r.log, host.QEMU, host.XZ))
-	shared.once.Do(func() {
-		shared.image, shared.err = guest.Build(r.ctx, r.log, source, guest.CacheDir(), shared.dir)
-		if shared.err == nil {
-			shared.accel, shared.why = vm.ProbeAccel(r.ctx, r.group, shared.image, shared.dir)
-		}
-	})
-	r.must(shared.err)
-	r.t.Logf("guests: Linux %s, accelerator %s: %s", shared.image.Version, shared.accel, shared.why)
-}
-
-// needTestpmd installs DPDK and reserves hugepages for so many MiB of testpmd memory; it reports whether there are any.
+// needTestpmd reserves hugepages for so many MiB of testpmd memory; it reports whether there are any.
 func (r *rig) needTestpmd(mb int) (hugepages bool) {
 	r.t.Helper()
-	r.must(host.Install(r.ctx, r.log, host.Testpmd))
 	if err := host.ReserveHugepages(r.group, mb+64); err != nil {
 		r.t.Logf("testpmd goes without hugepages: %v", err)
 		return false

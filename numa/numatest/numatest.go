@@ -30,8 +30,8 @@ type Node struct {
 	Free1G, Total1G int
 }
 
-// TwoNodeMachine has two nodes of four cores with two CPUs each. CPUs n and n+8 share a core; node 0 has CPUs 0-3 and 8-11,
-// node 1 CPUs 4-7 and 12-15. 0000:3b:00.0 is on node 0, 0000:af:00.0 on node 1, 0000:00:1f.2 on neither.
+// TwoNodeMachine has two nodes of four cores with two CPUs each. CPUs n and n+8 share a core; node 0 has CPUs 0-3 and
+// 8-11, node 1 CPUs 4-7 and 12-15. 0000:3b:00.0 is on node 0, 0000:af:00.0 on node 1, 0000:00:1f.2 on neither.
 func TwoNodeMachine() Machine {
 	return Machine{
 		Online: "0-15",

@@ -68,11 +68,14 @@ func TestConfigsThatCannotBeAreRefused(t *testing.T) {
 }
 
 func TestFramesPassUnchangedInEveryStyle(t *testing.T) {
-	for _, cfg := range []Config{{Style: Lent}, {Style: Lent, SegmentSize: 100}, {Style: Lent, SegmentSize: 1900}, {Style: Owned}} {
+	for _, cfg := range []Config{
+		{Style: Lent}, {Style: Lent, SegmentSize: 100}, {Style: Lent, SegmentSize: 1900}, {Style: Owned},
+	} {
 		t.Run(fmt.Sprintf("style %d, segments of %d", cfg.Style, cfg.SegmentSize), func(t *testing.T) {
 			p := newPort(t, cfg)
 			b := packet.NewBatch(nil)
-			lengths := []int{packet.MinFrame, packet.WindowSize - 1, packet.WindowSize, packet.WindowSize + 1, 1514, DefaultFrameSize}
+			const w = packet.WindowSize
+			lengths := []int{packet.MinFrame, w - 1, w, w + 1, 1514, DefaultFrameSize}
 			for i, n := range lengths {
 				inject(t, p, frameOf(n, i))
 			}
@@ -212,7 +215,8 @@ func TestTransmitDropsByReason(t *testing.T) {
 
 	// Two of one frame are one too many for the ring: three fit beside the one that fits the MTU exactly.
 	p.Tx(0).Transmit(b, []uint8{0, 1, 2, 2, 2, 3})
-	if c := p.Tx(0).Counters(); c.Packets != 4 || c.Drops[packet.DropOverMTU] != 1 || c.Drops[packet.DropNoDescriptor] != 1 ||
+	if c := p.Tx(0).Counters(); c.Packets != 4 || c.Drops[packet.DropOverMTU] != 1 ||
+		c.Drops[packet.DropNoDescriptor] != 1 ||
 		c.Dropped() != 2 || c.Bytes != 1522+3*60 {
 		t.Errorf("counters %+v, want 4 packets, 1 over MTU, 1 without descriptor", c)
 	}

@@ -32,7 +32,8 @@ func (q *TxQueue) Counters() packet.CounterSnapshot { return q.counters.Snapshot
 // SetDown makes Transmit drop everything as packet.DropPortDown, or ends that.
 func (q *TxQueue) SetDown(down bool) { q.down.Store(down) }
 
-// Transmit copies packets idx of b into the ring, in order. It keeps nothing of b. What is not taken is counted by reason.
+// Transmit copies packets idx of b into the ring, in order. It keeps nothing of b. What is not taken is counted by
+// reason.
 func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 	if len(idx) == 0 {
 		return

@@ -33,7 +33,7 @@ const (
 	MaxQueues = 256
 
 	// Ring sizes are in frames.
-	DefaultRingSize = 512
+	DefaultRingSize = 1024
 	MaxRingSize     = 32768
 	MinRingSize     = 64
 
@@ -294,18 +294,26 @@ func (p *Port) reopen(ctx context.Context) *session {
 // observe brings the status up to date with the interface.
 func (p *Port) observe(s *session) {
 	l, err := s.link()
+	if errors.Is(err, unix.EBADFD) {
+		s.lose(err)
+		return
+	}
 	if err != nil {
-		if lostInterface(err) {
-			s.lose(err)
-			return
-		}
-		// Asking failed (descriptor limit, say); frames may flow all the same, so the state stays.
-		p.host.Log.Warn("tap link state unknown", "interface", s.iface, "err", err)
+		// Asking failed (without privilege it does when the interface was moved to another namespace), but frames may flow
+		// all the same: the state stays.
+		p.update(func(st *Status) {
+			if text := "link state unknown: " + err.Error(); st.LastError != text {
+				st.LastError, st.ErrorTime = text, time.Now()
+			}
+		})
 		return
 	}
 	state := StateDown
 	if l.Up {
 		state = StateUp
+	}
+	if was := p.Status().State; was != state {
+		p.host.Log.Info("tap link changed", "interface", l.Name, "state", state)
 	}
 	p.update(func(st *Status) {
 		st.State, st.Interface, st.MTU, st.Foreign = state, l.Name, l.MTU, l.Foreign

@@ -145,7 +145,8 @@ func testFrame(length int, seq byte) []byte {
 	return f
 }
 
-// receiveFrame polls the queues until a frame of ethertype 0x88b5 comes; the host's own (IPv6 announcements) are passed.
+// receiveFrame polls the queues until a frame of ethertype 0x88b5 comes; the host's own (IPv6 announcements) are
+// passed.
 func receiveFrame(t *testing.T, qs []*RxQueue) []byte {
 	t.Helper()
 	b := packet.NewBatch(nil)
@@ -295,8 +296,6 @@ func TestInterfaceMovedToAnotherNamespace(t *testing.T) {
 	}
 	defer home.Close()
 	link, _ := netlink.LinkByName("wt0")
-
-	// A thread of its own: the runtime ends it with the goroutine, and the namespace with it.
 	result := make(chan error)
 	release := make(chan struct{})
 	go func() {
@@ -397,6 +396,40 @@ func TestAttachesToInterfaceMadeBeforehand(t *testing.T) {
 	}
 }
 
+// TestAttachesWithoutPrivilege drops every capability in a child of this test and opens an interface that belongs to it.
+func TestAttachesWithoutPrivilege(t *testing.T) {
+	needNamespace(t)
+	const child = "WEFT_TAP_TEST_CHILD"
+	if os.Getenv(child) != "" {
+		p, _ := openPort(t, Config{Interface: "wt0", MTU: 1400})
+		if st := p.Status(); st.State != StateUp || st.MTU != 1400 {
+			t.Errorf("status is %+v", st)
+		}
+		return
+	}
+	st, err := os.Stat("/dev/net/tun")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Mode()&0o006 != 0o006 {
+		t.Skip("SKIP: only root may open /dev/net/tun here")
+	}
+	p, _ := openPort(t, Config{Interface: "wt0", MTU: 1400, Persist: true, Owner: "65534"})
+	p.Close()
+	link, err := netlink.LinkByName("wt0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(link) })
+	// Not by name: the other user may not look into the directory of the test binary.
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestAttachesWithoutPrivilege$")
+	cmd.Env = append(os.Environ(), child+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("as another user: %v\n%s", err, out)
+	}
+}
+
 func TestOpenSaysWhatToDo(t *testing.T) {
 	needNamespace(t)
 	openPort(t, Config{Interface: "taken"})
@@ -458,7 +491,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-// inNewNamespace calls f on a thread that is in a new network namespace and that ends with it.
+// inNewNamespace calls f on a thread that is in a new network namespace. The runtime ends the thread with the goroutine,
+// and the namespace with it.
 func inNewNamespace(f func(netns.NsHandle) error) error {
 	runtime.LockOSThread() // and never unlocked
 	ns, err := netns.New()

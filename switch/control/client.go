@@ -93,7 +93,8 @@ func (c *Client) request(ctx context.Context, method, pattern string, in any) (*
 		}
 		if len(data) > MaxRequest {
 			return nil, &Error{
-				Code: CodeTooLarge, Message: fmt.Sprintf("the request is larger than %d MiB", MaxRequest>>20), Hint: "send it in parts",
+				Code: CodeTooLarge, Message: fmt.Sprintf("the request is larger than %d bytes", MaxRequest),
+				Hint: "send it in parts",
 			}
 		}
 		body = bytes.NewReader(data)

@@ -53,6 +53,7 @@ func daemon(t *testing.T) string {
 		}
 		return nil
 	})
+	s.maxRequest = 1 << 20
 	Handle(s, "GET", "/v1/ports", func(_ context.Context, q *query) (result, error) { return result{Got: *q}, nil })
 	Handle(s, "GET", "/v1/ports/{name}", func(_ context.Context, q *query) (result, error) { return result{Got: *q}, nil })
 	Handle(s, "POST", "/v1/ports/{name}", func(_ context.Context, c *command) (result, error) {

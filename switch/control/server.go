@@ -30,14 +30,15 @@ type Server struct {
 	mux *http.ServeMux
 	log *slog.Logger
 	// mapError turns a bound function's error into what the client gets.
-	mapError func(error) *Error
-	http     *http.Server
+	mapError   func(error) *Error
+	maxRequest int64
+	http       *http.Server
 }
 
 // NewServer makes a server without routes. mapError turns the errors of bound functions into Errors; it may be nil, and
 // return nil for an error that it does not know, which then is an internal one.
 func NewServer(log *slog.Logger, mapError func(error) *Error) *Server {
-	s := &Server{mux: http.NewServeMux(), log: log, mapError: mapError}
+	s := &Server{mux: http.NewServeMux(), log: log, mapError: mapError, maxRequest: MaxRequest}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: headerTimeout,
@@ -54,12 +55,12 @@ func NewServer(log *slog.Logger, mapError func(error) *Error) *Server {
 	return s
 }
 
-// Handle binds f to a route. In is filled from the query (GET and DELETE) or the JSON body (POST and PUT), then from the
-// pattern's {wildcards}, both by the JSON names of its fields. Unknown names are errors.
+// Handle binds f to a route. In is filled from the query (GET and DELETE) or the JSON body (POST and PUT), then from
+// the pattern's {wildcards}, both by the JSON names of its fields. Unknown names are errors.
 func Handle[In, Out any](s *Server, method, pattern string, f func(context.Context, *In) (Out, error)) {
 	s.mux.HandleFunc(method+" "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		in := new(In)
-		if err := decode(w, r, pattern, in); err != nil {
+		if err := s.decode(w, r, pattern, in); err != nil {
 			s.fail(w, r, err)
 			return
 		}
@@ -119,9 +120,9 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, status int, v any
 }
 
 // decode fills in from the request.
-func decode(w http.ResponseWriter, r *http.Request, pattern string, in any) error {
+func (s *Server) decode(w http.ResponseWriter, r *http.Request, pattern string, in any) error {
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
-		if err := decodeBody(w, r, in); err != nil {
+		if err := s.decodeBody(w, r, in); err != nil {
 			return err
 		}
 		if len(r.URL.RawQuery) > 0 {
@@ -133,8 +134,8 @@ func decode(w http.ResponseWriter, r *http.Request, pattern string, in any) erro
 	return decodePath(r, pattern, in)
 }
 
-func decodeBody(w http.ResponseWriter, r *http.Request, in any) error {
-	body := http.MaxBytesReader(w, r.Body, MaxRequest)
+func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, in any) error {
+	body := http.MaxBytesReader(w, r.Body, s.maxRequest)
 	dec := json.NewDecoder(body)
 	dec.DisallowUnknownFields()
 	err := dec.Decode(in)
@@ -149,7 +150,7 @@ func decodeBody(w http.ResponseWriter, r *http.Request, in any) error {
 	}
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		e := Errorf(CodeTooLarge, "the request is larger than %d MiB", MaxRequest>>20)
+		e := Errorf(CodeTooLarge, "the request is larger than %d bytes", s.maxRequest)
 		e.Hint = "send it in parts"
 		return e
 	}

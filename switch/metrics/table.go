@@ -46,7 +46,8 @@ var table = []metric{
 		eachPort(func(p *Port, put func(float64, ...string)) { put(boolean(p.Up), p.Bridge, p.Name) }),
 	},
 	{
-		"weft_port_mtu_bytes", "Longest layer 3 payload that the port passes, 0 when it enforces none.", gauge, portLabels,
+		"weft_port_mtu_bytes", "Longest layer 3 payload that the port passes, 0 when it enforces none.",
+		gauge, portLabels,
 		eachPort(func(p *Port, put func(float64, ...string)) { put(float64(p.MTU), p.Bridge, p.Name) }),
 	},
 	{
@@ -58,7 +59,8 @@ var table = []metric{
 		}),
 	},
 	{
-		"weft_port_reconnects_total", "How often the other end of the port connected again after a first time.", counter, portLabels,
+		"weft_port_reconnects_total", "How often the other end of the port connected again after a first time.",
+		counter, portLabels,
 		eachPort(func(p *Port, put func(float64, ...string)) {
 			if p.HasSessions {
 				put(float64(max(p.Sessions, 1)-1), p.Bridge, p.Name)
@@ -78,7 +80,8 @@ var table = []metric{
 		eachQueue(rx, func(q *Queue) uint64 { return q.Packets }),
 	},
 	{
-		"weft_port_rx_bytes_total", "Bytes of frames that the switch received from the port, without frame check sequence.", counter,
+		"weft_port_rx_bytes_total", "Bytes of frames that the switch received from the port, without frame check sequence.",
+		counter,
 		queueLabels, eachQueue(rx, func(q *Queue) uint64 { return q.Bytes }),
 	},
 	{
@@ -86,7 +89,8 @@ var table = []metric{
 		eachQueue(rx, func(q *Queue) uint64 { return q.Batches }),
 	},
 	{
-		"weft_port_rx_dropped_packets_total", "Packets from the port that were dropped on reception, by reason.", counter,
+		"weft_port_rx_dropped_packets_total", "Packets from the port that were dropped on reception, by reason.",
+		counter,
 		dropLabels, eachDrop(rx),
 	},
 	{
@@ -94,7 +98,8 @@ var table = []metric{
 		eachQueue(tx, func(q *Queue) uint64 { return q.Packets }),
 	},
 	{
-		"weft_port_tx_bytes_total", "Bytes of frames that the switch gave to the port, without frame check sequence.", counter,
+		"weft_port_tx_bytes_total", "Bytes of frames that the switch gave to the port, without frame check sequence.",
+		counter,
 		queueLabels, eachQueue(tx, func(q *Queue) uint64 { return q.Bytes }),
 	},
 	{
@@ -102,13 +107,15 @@ var table = []metric{
 		eachQueue(tx, func(q *Queue) uint64 { return q.Batches }),
 	},
 	{
-		"weft_port_tx_dropped_packets_total", "Packets to the port that were dropped on transmission, by reason.", counter,
+		"weft_port_tx_dropped_packets_total", "Packets to the port that were dropped on transmission, by reason.",
+		counter,
 		dropLabels, eachDrop(tx),
 	},
 
 	// Bridges.
 	{
-		"weft_bridge_dropped_packets_total", "Packets that a bridge's rules or the lack of an output dropped, by reason.", counter,
+		"weft_bridge_dropped_packets_total", "Packets that a bridge's rules or the lack of an output dropped, by reason.",
+		counter,
 		[]string{"bridge", "reason"},
 		eachBridge(func(b *Bridge, put func(float64, ...string)) {
 			for _, d := range b.Drops {
@@ -184,7 +191,8 @@ var table = []metric{
 		}),
 	},
 	{
-		"weft_pmd_busy_cycles_total", "Time stamp counter cycles of polls that returned packets, forwarding them included.", counter,
+		"weft_pmd_busy_cycles_total", "Time stamp counter cycles of polls that returned packets, forwarding them included.",
+		counter,
 		threadLabels, threadCount(func(t *Thread) uint64 { return t.BusyCycles }),
 	},
 	{
@@ -208,7 +216,8 @@ var table = []metric{
 		threadLabels, threadCount(func(t *Thread) uint64 { return t.Sleeps }),
 	},
 	{
-		"weft_pmd_packets_total", "Packets that the PMD thread received; divided by batches, the packets per batch.", counter,
+		"weft_pmd_packets_total", "Packets that the PMD thread received; divided by batches, the packets per batch.",
+		counter,
 		threadLabels, threadCount(func(t *Thread) uint64 { return t.Packets }),
 	},
 	{
@@ -216,7 +225,8 @@ var table = []metric{
 		threadLabels, threadCount(func(t *Thread) uint64 { return t.Batches }),
 	},
 	{
-		"weft_pmd_queue_busy_cycles_total", "Busy cycles by receive queue, since the queue came to the PMD thread.", counter,
+		"weft_pmd_queue_busy_cycles_total", "Busy cycles by receive queue, since the queue came to the PMD thread.",
+		counter,
 		[]string{"thread", "port", "queue"},
 		eachThread(func(t *Thread, put func(float64, ...string)) {
 			for i := range t.Queues {
@@ -226,7 +236,8 @@ var table = []metric{
 		}),
 	},
 	{
-		"weft_pmd_memory_faults_total", "Memory faults that PMD threads survived: a peer truncated the memory it shares.", counter, nil,
+		"weft_pmd_memory_faults_total", "Memory faults that PMD threads survived: a peer truncated the memory it shares.",
+		counter, nil,
 		func(s *Snapshot, put func(float64, ...string)) { put(float64(s.MemoryFaults)) },
 	},
 

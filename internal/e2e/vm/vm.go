@@ -173,7 +173,7 @@ func (n *NIC) args(accel Accel, i int) []string {
 }
 
 // probeLimit is how long a guest may take to boot with KVM. It takes a second or two where KVM works.
-const probeLimit = 15 * time.Second
+const probeLimit = 10 * time.Second
 
 // ProbeAccel boots a guest without network with KVM, and returns KVM if that works and TCG with the reason if not. The
 // environment variable WEFT_E2E_ACCEL (kvm or tcg) decides without a trial.
@@ -194,6 +194,9 @@ func ProbeAccel(ctx context.Context, g *host.Group, img *guest.Image, dir string
 		defer v.Kill()
 	}
 	if err != nil {
+		if v != nil && !v.Process.Running() {
+			return TCG, "/dev/kvm is there, but qemu cannot use it: " + v.Process.Tail(1)
+		}
 		return TCG, fmt.Sprintf("/dev/kvm is there, but a guest did not boot with it within %s", probeLimit)
 	}
 	return KVM, "a guest booted with it"
