@@ -133,6 +133,9 @@ func TestReloadTouchesNothingElse(t *testing.T) {
 	if r.dev("vm1") != dev1 || r.dev("vm2") != dev2 || dev1.closed || dev2.closed {
 		t.Error("ports that did not change were opened again")
 	}
+	if fdb, err := r.FDBShow("br0"); err != nil || len(fdb) != 0 {
+		t.Errorf("a port that was opened anew kept its addresses: %+v, %v", fdb, err)
+	}
 	flows, err := r.FlowDump("br0", "in_port=vm1")
 	if err != nil || len(flows) != 1 || flows[0].Packets != 2 || flows[0].Bytes != 128 {
 		t.Errorf("a rule that stays lost its counters: %+v, %v", flows, err)
@@ -402,6 +405,38 @@ func TestPortsAreAddedAndDeleted(t *testing.T) {
 	r.want(map[string]int{"b": 1, "c": 1})
 	if p, err = r.AddPort(ctx, "br0", PortConfig{Name: "e", Driver: "memory"}); err != nil || p.Number != 4 {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestDeviceIsClosedAfterItsLastTransmit holds a PMD thread inside a port's transmit queue while the port is deleted.
+func TestDeviceIsClosedAfterItsLastTransmit(t *testing.T) {
+	r := newRig(t)
+	r.apply(threePorts("in_port=a,actions=b"))
+	d := r.dev("b")
+	d.mu.Lock()
+	d.gate = &gateQueue{TxQueue: d.Tx(0), entered: make(chan struct{}, 8), open: make(chan struct{})}
+	d.mu.Unlock()
+	d.setActive([]bool{false}, nil) // the thread has no receive queue of b to lose
+	r.reconcile()
+	if !r.dev("a").Inject(0, frame(9, 1, 64)) {
+		t.Fatal("full")
+	}
+	<-d.gate.entered
+	done := make(chan error)
+	go func() { done <- r.DelPort("b") }()
+	time.Sleep(50 * time.Millisecond)
+	d.mu.Lock()
+	closed := d.closed
+	d.mu.Unlock()
+	if closed {
+		t.Error("closed while a PMD thread transmits")
+	}
+	close(d.gate.open)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if !d.closed || d.Tx(0).Counters().Packets != 1 {
+		t.Errorf("closed %v, %d transmitted", d.closed, d.Tx(0).Counters().Packets)
 	}
 }
 

@@ -188,8 +188,9 @@ var mistakes = []struct{ what, text string }{
 // TestMistakesAreNamed has one mistake in each case; the golden file shows what the operator reads.
 func TestMistakesAreNamed(t *testing.T) {
 	var out strings.Builder
+	opts := testOptions(t)
 	for _, c := range mistakes {
-		_, err := Parse([]byte(c.text), testOptions(t))
+		_, err := Parse([]byte(c.text), opts)
 		if err == nil {
 			t.Errorf("%s: no error", c.what)
 			continue

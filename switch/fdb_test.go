@@ -34,6 +34,8 @@ func TestAddressIsFoundWhereItWasSeenLast(t *testing.T) {
 	if port, _ := f.lookup(k, 0); port != 5 {
 		t.Errorf("after a move: port %d", port)
 	}
+	a, b := f.places(k)
+	f.insert(a, b, k, makeFDBValue(6, 0)) // as by a thread that looked before the other's insertion
 	st := f.stats()
 	if st.Entries != 2 || st.Learned != 2 || st.Moved != 1 {
 		t.Errorf("%+v", st)

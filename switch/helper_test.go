@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/packet"
 	"weft/numa"
 	"weft/numa/numatest"
 	"weft/pmd/memport"
@@ -64,6 +65,20 @@ type memDevice struct {
 	closed   bool
 	owns     uintptr // the one address that is the device's
 	node     int
+	gate     *gateQueue // when set, the only transmit queue
+}
+
+// gateQueue is a transmit queue that holds its caller until it is opened.
+type gateQueue struct {
+	TxQueue
+	entered chan struct{} // one for each Transmit
+	open    chan struct{}
+}
+
+func (q *gateQueue) Transmit(b *packet.Batch, idx []uint8) {
+	q.entered <- struct{}{}
+	<-q.open
+	q.TxQueue.Transmit(b, idx)
 }
 
 func (d *memDevice) Queues() Queues {
@@ -73,6 +88,9 @@ func (d *memDevice) Queues() Queues {
 	for i := range d.Port.Queues() {
 		q.Rx = append(q.Rx, d.Rx(i))
 		q.Tx = append(q.Tx, d.Tx(i))
+	}
+	if d.gate != nil {
+		q.Tx = []TxQueue{d.gate}
 	}
 	return q
 }
@@ -127,6 +145,8 @@ type rig struct {
 	held    map[string]*memDevice // by path
 	style   memport.Style
 	options memport.Config
+
+	collected []map[string][][]byte
 }
 
 func newRig(t testing.TB) *rig {

@@ -31,11 +31,11 @@ func (h *lookupHandle) memory(s *Switch, w *worker, size int) []byte {
 		s.log.Warn("a flow cache lies in ordinary memory", "cpu", w.cpu, "error", err)
 		return nil
 	}
+	h.arena = a
 	b, err := a.Alloc(size, 64)
 	if err != nil {
-		return nil
+		return nil // as if there were no arena; close frees it
 	}
-	h.arena = a
 	return b
 }
 

@@ -1,0 +1,50 @@
+// Package flowtable decides what happens to a packet: rules in Open vSwitch's syntax, tables, a classifier, and for each
+// PMD thread a cache of what flows resolved to. It knows keys and not ports: what it returns are ops, plain data that the
+// switch carries out.
+//
+//	"table=0,ip,nw_dst=10.0.0.0/8,actions=2"
+//	      | ParseRule                          PMD thread, per batch
+//	      v                                    ---------------------
+//	  []Change --Apply--> Pipeline             extract: window -> key, as deep as the rules look
+//	                         |                    |
+//	           one state, atomic pointer          v masked by the union of the rules' masks
+//	                         |                 cache: key -> path ----hit----+
+//	                         v                    | miss                     |
+//	    table 0..253: tuples by priority <--------+                          v
+//	      tuple: one mask, one hash table --> composed program --intern--> path: ops, rules to credit
+//
+// # Semantics
+//
+// Fields, prerequisites and what malformed packets look like are Open vSwitch's, with its vlan-limit=2: two tags are looked
+// through to the EtherType, the outer one is matched. A table without a matching rule drops (there is no controller). Rules
+// of one priority that overlap and are not the same match: which of them wins is undefined, as in OpenFlow.
+//
+// # Changing rules
+//
+// A transaction links new versions of rules into hash tables that PMD threads are reading, invisible to them, since every
+// version says from which generation to which it is seen; publishing the next generation shows all of it at once. Adding
+// a rule touches one segment of one hash table (at most 4096 places), and for a new mask the list of the table's tuples.
+// What nobody sees any more is unlinked when no Lookup is inside a batch that began before, and its memory is used again
+// one generation later; nothing ever waits.
+//
+// A cached flow knows the generation it was resolved in. When the generation has moved on, the flow's key is compared
+// with the matches that changed since, up to 64 generations of up to 16 rules each, some nanoseconds a match; only a flow
+// that one of them touches, or that is further behind, is classified again, once. Only a rule that looks at bits of the
+// key at which no rule looked before, and the end of such rules after ten seconds, gives keys a new layout and empties
+// the caches.
+//
+// # Cost
+//
+// A rule takes about 200 bytes, a cached flow 32 or 64 bytes (128 with IPv6 addresses) and 16 to 40 for its path when
+// that is its own, and a Lookup 24 bytes for each rule's counters. Records, tuples and caches hold no pointers.
+//
+// # Concurrency
+//
+// A [Pipeline] is safe for any goroutine. A [Lookup] belongs to one PMD thread. Rules, filters and ops are plain data.
+//
+// # Hostile input
+//
+// Packets: read once from the header window, every length checked against the frame and the window; a fuzzer shows that
+// nothing panics. They cannot make tuples, and programs and cache entries are bounded. Hashes are seeded. Rules are
+// trusted to the extent that they are bounded: 64 nested and 4096 resubmits for a packet, 1024 ops for a program.
+package flowtable

@@ -1,0 +1,206 @@
+package flowtable
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// names are the ports of a bridge in tests.
+type names map[string]uint32
+
+func (n names) PortNumber(name string) (uint32, bool) {
+	v, ok := n[name]
+	return v, ok
+}
+
+func (n names) PortName(number uint32) (string, bool) {
+	for name, v := range n {
+		if v == number {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+var somePorts = names{"vm1": 1, "vm-2": 2, "wire": 3, "7up": 4, "normal": 5, "12": 6, "ip": 7, `a"b`: 8, "drop": 9}
+
+func TestPortNamesAreReadAndWrittenAsOvsOfctlDoes(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"in_port=vm1,actions=vm-2,wire,output:7up", `in_port=vm1 actions=output:"vm-2",output:wire,output:"7up"`},
+		{`in_port="vm-2",actions="vm-2",output:"vm1"`, `in_port="vm-2" actions=output:"vm-2",output:vm1`},
+		{`actions=output:"normal",normal`, `actions=output:"normal",NORMAL`},
+		{`actions="12",12,output:6`, `actions=output:"12",output:12,output:"12"`},
+		{"in_port=ip,ip,actions=ip", "ip,in_port=ip actions=output:ip"},
+		{`actions="a\"b"`, `actions=output:"a\"b"`},
+		{`actions="drop"`, `actions=output:drop`},
+		{"actions=resubmit(vm1,2),resubmit:vm-2", `actions=resubmit(vm1,2),resubmit:"vm-2"`},
+		{"in_port=50,actions=51", "in_port=50 actions=output:51"},
+	} {
+		r, err := ParseRule(c.in, somePorts)
+		if err != nil {
+			t.Errorf("%s: %v", c.in, err)
+			continue
+		}
+		if got := r.Format(somePorts); got != c.want {
+			t.Errorf("%s:\n got  %s\n want %s", c.in, got, c.want)
+		}
+		if back, err := ParseRule(r.Format(somePorts), somePorts); err != nil || !back.Equal(r) {
+			t.Errorf("%s: reads back as %v, %v", r.Format(somePorts), back, err)
+		}
+	}
+}
+
+func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		col  int
+		says string
+	}{
+		{"in_prt=1,actions=2", 1, "did you mean in_port?"},
+		{"ip,nw_dts=1.2.3.4,actions=2", 4, "did you mean nw_dst?"},
+		{"actions=outptu:1", 9, "did you mean output?"},
+		{"in_port=nosuch,actions=1", 9, "unknown port nosuch"},
+		{"tp_dst=80,actions=1", 1, "add tcp, udp"},
+		{"ip,tcp_flags=+syn,actions=1", 4, "add tcp or tcp6"},
+		{"priority=1,ip,nw_src=300.0.0.1,actions=1", 22, "not an IPv4 address"},
+		{"reg0=1,actions=1", 1, "Weft does not yet"},
+		{"actions=group:1", 9, "Weft does not yet"},
+		{"actions=output:1,learn(table=1)", 18, "Weft does not yet"},
+		{`actions=output:"x`, 16, "never closed"},
+		{"actions=resubmit(1,2,ct)", 22, "resubmit takes two values"},
+		{"actions=set_field:1->tcp_dst,1", 22, "not supported"},
+		{"actions=set_field:1->nonsense,1", 22, "not a field"},
+		{"in_port=1 actions=)", 19, "unexpected ')'"},
+		{"nw_frag=later,udp,tp_dst=1,actions=1", 1, "later"},
+		{"table=254,actions=1", 7, "253"},
+	} {
+		_, err := ParseRule(c.in, somePorts)
+		var se *SyntaxError
+		if !errors.As(err, &se) {
+			t.Errorf("%s: got %v, want a *SyntaxError", c.in, err)
+			continue
+		}
+		if se.Col != c.col || !strings.Contains(se.Error(), c.says) {
+			t.Errorf("%s:\n got  %v\n want column %d and %q", c.in, err, c.col, c.says)
+		}
+	}
+}
+
+func TestFiltersAndModificationsAreRead(t *testing.T) {
+	f, err := ParseFilter("table=3,cookie=0x10/-1,out_port=vm1,ip,nw_dst=10.0.0.0/8", false, somePorts)
+	if err != nil || !f.HasTable || f.Table != 3 || f.Cookie != 0x10 || f.CookieMask != ^uint64(0) || f.OutPort != 1 || f.Strict {
+		t.Errorf("filter %+v, %v", f, err)
+	}
+	if f, err = ParseFilter("", false, nil); err != nil || f.HasTable || f.Match != (Match{}) {
+		t.Errorf("empty filter %+v, %v", f, err)
+	}
+	if f, err = ParseFilter("priority=7,in_port=1", true, nil); err != nil || !f.Strict || f.Priority != 7 {
+		t.Errorf("strict filter %+v, %v", f, err)
+	}
+	for _, s := range []string{"priority=7", "actions=1", "idle_timeout=3", "cookie=1/x"} {
+		if f, err = ParseFilter(s, false, nil); err == nil {
+			t.Errorf("filter %q was accepted: %+v", s, f)
+		}
+	}
+	c, err := ParseModify("cookie=1/-1,cookie=2,in_port=1,actions=normal", false, nil)
+	if err != nil || c.Command != Modify || !c.SetCookie || c.Rule.Cookie != 2 || c.Filter.Cookie != 1 ||
+		c.Filter.CookieMask != ^uint64(0) || c.Rule.Actions[0].Kind != ActionNormal {
+		t.Errorf("modification %+v, %v", c, err)
+	}
+	if _, err = ParseModify("in_port=1", false, nil); err == nil {
+		t.Error("a modification without actions was accepted")
+	}
+}
+
+func TestLinesOfAFileOfChangesAreRead(t *testing.T) {
+	for _, c := range []struct {
+		line   string
+		want   Command
+		strict bool
+	}{
+		{"in_port=1,actions=2", Add, false},
+		{"  add in_port=1,actions=2", Add, false},
+		{"modify in_port=1,actions=2", Modify, false},
+		{"modify_strict priority=3,in_port=1,actions=2", Modify, true},
+		{"delete in_port=1", Delete, false},
+		{"delete_strict priority=3,in_port=1", Delete, true},
+		{"delete", Delete, false},
+	} {
+		got, err := ParseChange(c.line, nil)
+		if err != nil || got.Command != c.want || got.Filter.Strict != c.strict {
+			t.Errorf("%q: %+v, %v", c.line, got, err)
+		}
+	}
+	_, err := ParseChange("  delete   foo=1", nil)
+	var se *SyntaxError
+	if !errors.As(err, &se) || se.Col != 12 {
+		t.Errorf("got %v, want an error in column 12", err)
+	}
+}
+
+func TestRulesMadeByProgramsAreChecked(t *testing.T) {
+	ok := func(s string) Rule {
+		r, err := ParseRule(s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *r
+	}
+	for name, change := range map[string]func(r *Rule){
+		"value outside the mask": func(r *Rule) { r.Match.Key[wordTHA] = 1 << 16 },
+		"no prerequisite":        func(r *Rule) { r.Match.Mask[wordIPv6S] = 1 },
+		"bits of no field":       func(r *Rule) { r.Match.Mask[wordSHA] |= 1 },
+		"half an in_port":        func(r *Rule) { r.Match.Mask[wordPort] |= 3 << shiftInPort },
+		"a table that is not":    func(r *Rule) { r.Table = 254 },
+		"output to port 0":       func(r *Rule) { r.Actions = []Action{{Kind: ActionOutput}} },
+		"an unknown action":      func(r *Rule) { r.Actions = []Action{{Kind: numActionKinds}} },
+		"too many actions":       func(r *Rule) { r.Actions = make([]Action, maxActions+1) },
+		"part of nw_frag":        func(r *Rule) { r.Match.Mask[wordL4] |= 1 << shiftFrag },
+		"part of a DSCP":         func(r *Rule) { r.Match.Mask[wordL4] |= 4 << shiftTOS },
+	} {
+		r := ok("tcp,tp_dst=80,actions=1")
+		if err := r.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		change(&r)
+		if err := r.Validate(); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if err := NewPipeline(Config{}).Add(&r); err == nil {
+			t.Errorf("%s: added", name)
+		}
+	}
+}
+
+// FuzzParseRule: whatever is accepted can be written, and reads back as the same.
+func FuzzParseRule(f *testing.F) {
+	for _, list := range [][]string{agreed, refused, differing} {
+		for _, s := range list {
+			f.Add(s)
+		}
+	}
+	f.Add(`in_port="vm-2",actions="7up",output:"a\"b",resubmit("12",3)`)
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ParseRule(s, somePorts)
+		if err != nil {
+			var se *SyntaxError
+			if !errors.As(err, &se) || se.Col < 1 || se.Col > len(s)+1 {
+				t.Fatalf("%q: error %v", s, err)
+			}
+			return
+		}
+		if err := r.Validate(); err != nil {
+			t.Fatalf("%q: accepted, but not valid: %v", s, err)
+		}
+		for _, ports := range []PortNames{nil, somePorts} {
+			text := r.Format(ports)
+			back, err := ParseRule(text, ports)
+			if err != nil || !back.Equal(r) {
+				t.Fatalf("%q: written as %q, which reads back as %+v, %v", s, text, back, err)
+			}
+		}
+		_, _ = ParseChange(s, somePorts)
+		_, _ = ParseFilter(s, true, somePorts)
+	})
+}
