@@ -149,8 +149,12 @@ func (m *guestMemory) same(specs []regionSpec, fds []int) bool {
 	return true
 }
 
-// add makes the memory that has one more region.
+// add makes the memory that has one more region. It is m itself when the region is there already: qemu before 9.1 sends
+// ADD_MEM_REG and REM_MEM_REG once for each queue pair of a device, not once for the device.
 func (m *guestMemory) add(spec regionSpec, fd int) (*guestMemory, error) {
+	if m.find(func(s *memSlot) bool { return s.matches(spec, fd) }) != nil {
+		return m, nil
+	}
 	var slots []*memSlot
 	if m != nil {
 		if len(m.slots) >= maxSlots {
@@ -170,14 +174,13 @@ func (m *guestMemory) add(spec regionSpec, fd int) (*guestMemory, error) {
 }
 
 // remove makes the memory without the region that has spec's addresses and size; the offset does not matter
-// (vhost-user, REM_MEM_REG). It is nil when no region is left.
+// (vhost-user, REM_MEM_REG). It is nil when no region is left, and m itself when there is none like that: see add.
 func (m *guestMemory) remove(spec regionSpec) (*guestMemory, error) {
 	s := m.find(func(s *memSlot) bool {
 		return s.spec.gpa == spec.gpa && s.spec.user == spec.user && s.spec.size == spec.size
 	})
 	if s == nil {
-		return nil, fmt.Errorf("there is no region of %#x bytes at guest address %#x, user address %#x",
-			spec.size, spec.gpa, spec.user)
+		return m, nil
 	}
 	if len(m.slots) == 1 {
 		return nil, nil
