@@ -107,8 +107,10 @@ type FDBEntry struct {
 
 // FlowInfo is one rule with its counters.
 type FlowInfo struct {
-	Bridge   string `json:"bridge"`
-	Text     string `json:"text"` // the rule, in the syntax that FlowAdd takes
+	Bridge string `json:"bridge"`
+	Text   string `json:"text"` // the rule, in the syntax that FlowAdd takes
+	// Dump is the rule with its counters, as "ovs-ofctl dump-flows" prints it.
+	Dump     string `json:"dump"`
 	Table    int    `json:"table"`
 	Priority int    `json:"priority"`
 	Cookie   uint64 `json:"cookie"`

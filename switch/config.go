@@ -48,7 +48,7 @@ type LogConfig struct {
 type ControlConfig struct {
 	Socket      string      `json:"socket"`                // path
 	Group       string      `json:"group,omitempty"`       // owning group, by name or number; empty: the process's own
-	Permissions fs.FileMode `json:"permissions,omitempty"` // 0: 0600
+	Permissions fs.FileMode `json:"permissions,omitempty"` // 0: 0660
 }
 
 // MetricsConfig is where Prometheus scrapes.

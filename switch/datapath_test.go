@@ -341,7 +341,7 @@ func TestNormalGroupAddresses(t *testing.T) {
 	copy(notReserved, []byte{1, 0x80, 0xc2, 0, 0, 0x10})
 	r.send("a", notReserved)
 	r.want(map[string]int{"b": 1, "c": 1})
-	if d := r.dropped(); d["no_output"] != 16 {
+	if d := r.dropped(); d["reserved_multicast"] != 16 {
 		t.Errorf("drops: %v", d)
 	}
 	spoofed := frame(1, 1, 64)

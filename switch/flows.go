@@ -228,7 +228,7 @@ func (s *Switch) FlowDump(bridge, filter string) ([]FlowInfo, error) {
 		names := br.names()
 		for _, st := range br.rules.pipeline.Dump(f) {
 			info := FlowInfo{
-				Bridge: br.cfg.Name, Text: st.Rule.Format(names), Table: int(st.Rule.Table),
+				Bridge: br.cfg.Name, Text: st.Rule.Format(names), Dump: st.Format(names), Table: int(st.Rule.Table),
 				Priority: int(st.Rule.Priority), Cookie: st.Rule.Cookie, Origin: OriginRuntime,
 				Packets: st.Packets, Bytes: st.Bytes,
 				Duration: st.Duration.Seconds(), Idle: st.IdleAge.Seconds(),

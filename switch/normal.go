@@ -66,6 +66,7 @@ func (x *run) normal() {
 	h := p.Header()
 	dst, src := addresses(h)
 	if dst&macReservedMask == macReserved {
+		x.reason = packet.DropReservedMulticast
 		return // dropped, unless something else outputs it
 	}
 	tci, _ := p.VLAN()

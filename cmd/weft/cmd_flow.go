@@ -281,9 +281,6 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// defaultPriority is that of a rule which names none; as in ovs-ofctl's output it is not shown.
-const defaultPriority = 32768
-
 func printFlows(w io.Writer, flows []vswitch.FlowInfo, bare bool) {
 	out := bufio.NewWriter(w)
 	defer out.Flush()
@@ -297,39 +294,8 @@ func printFlows(w io.Writer, flows []vswitch.FlowInfo, bare bool) {
 		}
 		if bare {
 			fmt.Fprintln(out, f.Text)
-			continue
-		}
-		fmt.Fprintf(out, " cookie=%#x, duration=%.3fs, table=%d, n_packets=%d, n_bytes=%d, %s\n", f.Cookie, f.Duration,
-			f.Table, f.Packets, f.Bytes, lastPart(f))
-	}
-}
-
-// ruleSettings are the fields of a rule's text that are neither match nor action; ovs-ofctl prints them apart.
-var ruleSettings = []string{
-	"idle_timeout", "hard_timeout", "importance", "send_flow_rem", "check_overlap", "reset_counts",
-}
-
-// lastPart is the end of a line of dump-flows, from the settings on: "idle_age=3, priority=100,ip actions=NORMAL".
-func lastPart(f *vswitch.FlowInfo) string {
-	match, actions, _ := strings.Cut(f.Text, "actions=")
-	var settings, fields []string
-	if f.Priority != defaultPriority {
-		fields = append(fields, fmt.Sprintf("priority=%d", f.Priority))
-	}
-	for _, field := range strings.FieldsFunc(match, func(r rune) bool { return r == ',' || r == ' ' }) {
-		key, _, _ := strings.Cut(field, "=")
-		switch {
-		case key == "priority" || key == "table" || key == "cookie":
-		case slices.Contains(ruleSettings, key):
-			settings = append(settings, field)
-		default:
-			fields = append(fields, field)
+		} else {
+			fmt.Fprintln(out, f.Dump)
 		}
 	}
-	settings = append(settings, fmt.Sprintf("idle_age=%d", int(f.Idle)))
-	text := strings.Join(settings, ", ") + ", " + strings.Join(fields, ",")
-	if len(fields) > 0 {
-		text += " "
-	}
-	return text + "actions=" + actions
 }

@@ -64,6 +64,7 @@ weft_bridge_dropped_packets_total{bridge="br0",reason="new_reason"} 4
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_match"} 3
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_output"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_such_port"} 0
+weft_bridge_dropped_packets_total{bridge="br0",reason="reserved_multicast"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="resubmit_limit"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="rule"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="vlan_filter"} 0

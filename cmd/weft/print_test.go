@@ -158,58 +158,6 @@ func TestPMDShow(t *testing.T) {
 	})
 }
 
-func TestFlowsPrintLikeDumpFlows(t *testing.T) {
-	base := vswitch.FlowInfo{
-		Bridge: "br0", Priority: defaultPriority, Duration: 12.3456, Idle: 3.9, Packets: 7, Bytes: 700,
-	}
-	tests := []struct {
-		text string
-		edit func(*vswitch.FlowInfo)
-		want string
-	}{
-		{"actions=NORMAL", nil, "idle_age=3, actions=NORMAL"},
-		{
-			"priority=100,ip actions=output:vm1,output:wire", func(f *vswitch.FlowInfo) { f.Priority = 100 },
-			"idle_age=3, priority=100,ip actions=output:vm1,output:wire",
-		},
-		{
-			"cookie=0x2a, table=3, idle_timeout=60, tcp,tp_dst=23 actions=drop",
-			func(f *vswitch.FlowInfo) { f.Cookie, f.Table = 42, 3 },
-			"idle_timeout=60, idle_age=3, tcp,tp_dst=23 actions=drop",
-		},
-		{
-			"priority=0 actions=goto_table:1", func(f *vswitch.FlowInfo) { f.Priority = 0 },
-			"idle_age=3, priority=0 actions=goto_table:1",
-		},
-	}
-	for _, tt := range tests {
-		f := base
-		f.Text = tt.text
-		if tt.edit != nil {
-			tt.edit(&f)
-		}
-		if got := lastPart(&f); got != tt.want {
-			t.Errorf("%s\n got %s\nwant %s", tt.text, got, tt.want)
-		}
-	}
-	f := base
-	f.Text, f.Cookie, f.Table = "table=3, ip actions=drop", 42, 3
-	var out bytes.Buffer
-	printFlows(&out, []vswitch.FlowInfo{f}, false)
-	want := " cookie=0x2a, duration=12.346s, table=3, n_packets=7, n_bytes=700, idle_age=3, ip actions=drop\n"
-	if out.String() != want {
-		t.Errorf("got  %swant %s", out.String(), want)
-	}
-	out.Reset()
-	other := f
-	other.Bridge = "br1"
-	printFlows(&out, []vswitch.FlowInfo{f, other}, true)
-	want = "# bridge br0\ntable=3, ip actions=drop\n# bridge br1\ntable=3, ip actions=drop\n"
-	if out.String() != want {
-		t.Errorf("got  %swant %s", out.String(), want)
-	}
-}
-
 func TestRulesAreReadWithTheirPlace(t *testing.T) {
 	in := "# comment\n\n  tcp,actions=drop  # why\n\tactions=NORMAL\r\n"
 	got, err := scanRules(strings.NewReader(in), "f")

@@ -27,29 +27,31 @@ const (
 	DropHeadroom
 	DropResubmitLimit
 	DropNoSuchPort
+	DropReservedMulticast
 
 	// NumDropReasons is how many there are.
 	NumDropReasons = iota
 )
 
 var dropTexts = [NumDropReasons]struct{ name, sentence string }{
-	DropNoDescriptor:    {"no_descriptor", "the receiver had no free buffer: the guest or host reads too slowly"},
-	DropQueueDisabled:   {"queue_disabled", "the receiver has not enabled this queue"},
-	DropFrameTooLong:    {"frame_too_long", "the frame is longer than the buffers that the receiver offered"},
-	DropOverMTU:         {"over_mtu", "the frame is longer than the outgoing port's MTU"},
-	DropPortDown:        {"port_down", "the outgoing port is not connected"},
-	DropBackendError:    {"backend_error", "the kernel or device refused the frame"},
-	DropRunt:            {"runt", "the frame is shorter than an Ethernet header"},
-	DropTooManySegments: {"too_many_segments", "the frame is spread over more buffers than a batch can hold"},
-	DropBadDescriptor:   {"bad_descriptor", "the sender's ring or buffer was malformed"},
-	DropNoMatch:         {"no_match", "no rule matched in a table without a table-miss rule"},
-	DropByRule:          {"rule", "a rule said drop"},
-	DropNoOutput:        {"no_output", "the matched rules named no output"},
-	DropHairpin:         {"hairpin", "the only output was the port of arrival"},
-	DropVLANFilter:      {"vlan_filter", "the port does not carry the frame's VLAN"},
-	DropHeadroom:        {"headroom", "a header was pushed and there was no room before the frame"},
-	DropResubmitLimit:   {"resubmit_limit", "the rules resubmitted the packet too often"},
-	DropNoSuchPort:      {"no_such_port", "a rule names a port that does not exist now"},
+	DropNoDescriptor:      {"no_descriptor", "the receiver had no free buffer: the guest or host reads too slowly"},
+	DropQueueDisabled:     {"queue_disabled", "the receiver has not enabled this queue"},
+	DropFrameTooLong:      {"frame_too_long", "the frame is longer than the buffers that the receiver offered"},
+	DropOverMTU:           {"over_mtu", "the frame is longer than the outgoing port's MTU"},
+	DropPortDown:          {"port_down", "the outgoing port is not connected"},
+	DropBackendError:      {"backend_error", "the kernel or device refused the frame"},
+	DropRunt:              {"runt", "the frame is shorter than an Ethernet header"},
+	DropTooManySegments:   {"too_many_segments", "the frame is spread over more buffers than a batch can hold"},
+	DropBadDescriptor:     {"bad_descriptor", "the sender's ring or buffer was malformed"},
+	DropNoMatch:           {"no_match", "no rule matched in a table without a table-miss rule"},
+	DropByRule:            {"rule", "a rule said drop"},
+	DropNoOutput:          {"no_output", "the matched rules named no output"},
+	DropHairpin:           {"hairpin", "the only output was the port of arrival"},
+	DropVLANFilter:        {"vlan_filter", "the port does not carry the frame's VLAN"},
+	DropHeadroom:          {"headroom", "a header was pushed and there was no room before the frame"},
+	DropResubmitLimit:     {"resubmit_limit", "the rules resubmitted the packet too often"},
+	DropNoSuchPort:        {"no_such_port", "a rule names a port that does not exist now"},
+	DropReservedMulticast: {"reserved_multicast", "NORMAL does not forward 01:80:c2:00:00:0x (spanning tree, LACP, LLDP)"},
 }
 
 // String is the reason's name as metrics and JSON show it.
