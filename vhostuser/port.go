@@ -87,11 +87,12 @@ type Port struct {
 	rx   []*virtq.RxQueue
 	tx   []*virtq.TxQueue
 
-	cancel  context.CancelFunc
-	serving sync.WaitGroup // the goroutine that connects or accepts, and with it the session
-	watcher sync.WaitGroup
-	rings   *sys.Wakeup // woken on PMD threads: some ring broke
-	spans   atomic.Pointer[[]span]
+	cancel   context.CancelFunc
+	serving  sync.WaitGroup // the goroutine that connects or accepts, and with it the session
+	watcher  sync.WaitGroup
+	rings    *sys.Wakeup // woken on PMD threads: some ring broke
+	notifier *sys.Notifier
+	spans    atomic.Pointer[[]span]
 
 	mu                             sync.Mutex
 	view                           view
@@ -154,7 +155,7 @@ func Open(cfg Config, host Host) (*Port, error) {
 			return nil, fmt.Errorf("vhostuser: port %s: %w", cfg.Name, err)
 		}
 	}
-	if p.rings, err = sys.NewWakeup(); err != nil {
+	if err = p.openEvents(); err != nil {
 		if listener != nil {
 			listener.close()
 		}
@@ -173,6 +174,17 @@ func Open(cfg Config, host Host) (*Port, error) {
 		p.serving.Go(func() { p.connect(ctx) })
 	}
 	return p, nil
+}
+
+// openEvents makes what wakes the port, and what wakes guests.
+func (p *Port) openEvents() (err error) {
+	if p.rings, err = sys.NewWakeup(); err != nil {
+		return err
+	}
+	if p.notifier, err = sys.NewNotifier(); err != nil {
+		return errors.Join(err, p.rings.Close())
+	}
+	return nil
 }
 
 // RxQueues are the queues that the switch receives from, one for each pair offered. They are the same for the port's
@@ -244,7 +256,7 @@ func (p *Port) Close() error {
 	p.serving.Wait() // rings are off the queues: nobody wakes the watcher any more
 	var err error
 	if first {
-		err = p.rings.Close()
+		err = errors.Join(p.rings.Close(), p.notifier.Close())
 	}
 	p.watcher.Wait()
 	return err

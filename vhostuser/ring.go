@@ -28,6 +28,8 @@ type ring struct {
 	call    int
 	errFD   int
 
+	callEvent *sys.Event // of call, nil: none
+
 	kicked bool // SET_VRING_KICK came, GET_VRING_BASE did not yet
 
 	// What became of it.
@@ -165,7 +167,7 @@ func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
 		Size: r.size, Desc: desc, Avail: avail, Used: used,
 		Memory: mem.space, HeaderLen: virtq.HeaderLegacy,
 		Mergeable: features&featMergeable != 0, Indirect: features&featIndirect != 0,
-		MTU: mtu, Call: r.call,
+		MTU: mtu, Call: r.callEvent,
 	}
 	if features&(featVersion1|featMergeable) != 0 {
 		cfg.HeaderLen = virtq.HeaderMergeable
@@ -191,8 +193,8 @@ func (r *ring) node(mem *guestMemory, of NodeFunc) (int, error) {
 func (r *ring) attach() {
 	r.queue.Attach(r.vr)
 	r.attached = true
-	if r.call >= 0 {
-		sys.KickEvent(r.call)
+	if r.callEvent != nil {
+		r.callEvent.Signal()
 	}
 }
 
@@ -206,7 +208,7 @@ func (r *ring) reset() {
 
 // close closes the ring's descriptors. It must be detached, and PMD threads synchronized with.
 func (r *ring) close() {
-	r.vr = nil
+	r.vr, r.callEvent = nil, nil
 	setFD(&r.kick, -1)
 	setFD(&r.call, -1)
 	setFD(&r.errFD, -1)

@@ -309,7 +309,7 @@ func (s *session) collectBroken() {
 		s.port.say(s.log, slog.LevelWarn, "the guest broke a ring, which stops until it is set up again", err.Error(),
 			"error", err)
 		if r.errFD >= 0 {
-			sys.KickEvent(r.errFD)
+			s.port.notifier.Event(r.errFD).Signal()
 		}
 	}
 }
@@ -317,16 +317,20 @@ func (s *session) collectBroken() {
 // setCall replaces the descriptor by which r interrupts the guest. The old one is closed when no PMD thread can use
 // it.
 func (s *session) setCall(r *ring, fd int) {
+	first := r.callEvent == nil
+	r.callEvent = nil
+	if fd >= 0 {
+		r.callEvent = s.port.notifier.Event(fd)
+	}
 	if r.vr != nil {
-		r.vr.SetCall(fd)
-		if r.attached && r.call >= 0 {
+		r.vr.SetCall(r.callEvent)
+		if r.attached && !first {
 			s.port.host.Synchronize()
 		}
 	}
-	first := r.call < 0
 	setFD(&r.call, fd)
 	if first && fd >= 0 && r.attached {
-		sys.KickEvent(fd)
+		r.callEvent.Signal()
 	}
 }
 

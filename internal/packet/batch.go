@@ -15,8 +15,11 @@ const (
 	// Ethernet, two VLAN tags, IPv6 with a fragment header, and TCP with options; BenchmarkWindow has the cost of others.
 	WindowSize = 128
 
+	// MaxWindow is how far Pull can lengthen the window of a frame whose headers do not fit WindowSize.
+	MaxWindow = 384
+
 	// SlotSize is the memory behind one packet: headroom, then window.
-	SlotSize = Headroom + WindowSize
+	SlotSize = Headroom + MaxWindow
 
 	// MaxSegments is the number of segments that all packets of a batch together may borrow. A receive queue ends the
 	// batch early when the next packet would not fit, and drops a packet that alone needs more.
@@ -40,6 +43,7 @@ type Batch struct {
 	n      int // packets received
 	clones int // clones, placed behind the received packets' slots
 	nseg   int
+	bytes  uint64 // of the packets received, as they were received
 
 	pkts [BatchSize + MaxClones]Packet
 	segs [MaxSegments]Segment
@@ -61,7 +65,7 @@ func NewBatch(mem []byte) *Batch {
 }
 
 // Reset empties the batch.
-func (b *Batch) Reset() { b.n, b.clones, b.nseg = 0, 0, 0 }
+func (b *Batch) Reset() { b.n, b.clones, b.nseg, b.bytes = 0, 0, 0, 0 }
 
 // Len is the number of packets received, clones not counted.
 func (b *Batch) Len() int { return b.n }
@@ -69,14 +73,8 @@ func (b *Batch) Len() int { return b.n }
 // Packet returns packet i, a received one (i < Len) or a clone's index as Clone returned it.
 func (b *Batch) Packet(i int) *Packet { return &b.pkts[i] }
 
-// Bytes is the sum of the received packets' frame lengths.
-func (b *Batch) Bytes() uint64 {
-	var sum uint64
-	for i := range b.pkts[:b.n] {
-		sum += uint64(b.pkts[i].length)
-	}
-	return sum
-}
+// Bytes is the sum of the packets' frame lengths as they were received, before any edit.
+func (b *Batch) Bytes() uint64 { return b.bytes }
 
 // SegmentsFree is how many segments the batch can still take.
 func (b *Batch) SegmentsFree() int { return MaxSegments - b.nseg }
@@ -90,12 +88,14 @@ func (b *Batch) AddSegment(p *Packet, s Segment) {
 	b.nseg++
 	p.nseg++
 	p.length += s.n
+	b.bytes += uint64(s.n)
 }
 
 // DropLast removes the packet added last, with its segments.
 func (b *Batch) DropLast() {
 	b.n--
 	b.nseg = int(b.pkts[b.n].seg)
+	b.bytes -= uint64(b.pkts[b.n].length)
 }
 
 // Clone copies packet i's header window into a slot of its own, sharing the segments, so that the copy and the original
@@ -108,30 +108,56 @@ func (b *Batch) Clone(i int) (j int, ok bool) {
 	b.clones++
 	src, dst := &b.pkts[i], &b.pkts[j]
 	head := src.Header()
-	if len(head) > WindowSize && src.nseg == 0 {
-		// The window is the frame itself (a NIC's buffer): what exceeds a slot's window is shared as a segment.
-		if b.nseg == MaxSegments {
-			b.clones--
-			return 0, false
-		}
-		*dst = b.slot(j)
-		dst.window = uint16(copy(dst.room(), head[:WindowSize]))
-		dst.length = uint32(dst.window)
-		dst.seg = uint16(b.nseg)
-		b.AddSegment(dst, SegmentOf(head[WindowSize:]))
+	*dst = b.slot(j)
+	dst.length = src.length
+	if len(head) <= MaxWindow+Headroom {
+		// An edited header may have grown into the headroom; keep its place so that it fits the slot again.
+		dst.start = min(src.start, uint16(SlotSize-len(head)))
+		dst.window = uint16(copy(dst.room(), head))
+		dst.seg, dst.nseg = src.seg, src.nseg
 		return j, true
 	}
-	*dst = b.slot(j)
-	// An edited header may have grown into the headroom; keep its place so that it fits the slot again.
-	dst.start = src.start
-	if int(dst.start)+len(head) > SlotSize {
-		dst.start = uint16(SlotSize - len(head))
+	// The window is the source's own buffer, longer than a slot: what exceeds a slot's window is shared as a segment.
+	if int(src.nseg)+1 > b.SegmentsFree() {
+		b.clones--
+		return 0, false
 	}
-	dst.window = uint16(copy(dst.room(), head))
-	dst.seg, dst.nseg, dst.length = src.seg, src.nseg, src.length
+	dst.window = uint16(copy(dst.room(), head[:WindowSize]))
+	dst.seg, dst.nseg = uint16(b.nseg), src.nseg+1
+	b.segs[b.nseg] = SegmentOf(head[WindowSize:])
+	copy(b.segs[b.nseg+1:], b.Segments(src))
+	b.nseg += int(dst.nseg)
 	return j, true
 }
 
-// ResetClones forgets all clones; their indices are free for new ones. Segments that clones added stay counted until
-// Reset.
-func (b *Batch) ResetClones() { b.clones = 0 }
+// ResetClones forgets all clones; their indices and segments are free for new ones.
+func (b *Batch) ResetClones() {
+	b.clones, b.nseg = 0, 0
+	if b.n > 0 {
+		last := &b.pkts[b.n-1]
+		b.nseg = int(last.seg + last.nseg)
+	}
+}
+
+// Pull lengthens p's window by copying what its segments begin with, up to MaxWindow bytes of the frame, for headers
+// that do not fit WindowSize. It reports whether the window grew. p must not have been cloned yet.
+func (b *Batch) Pull(p *Packet) bool {
+	grown := false
+	for p.nseg > 0 && p.window < MaxWindow && int(p.start)+int(p.window) < SlotSize {
+		s := &b.segs[p.seg]
+		room := p.room()
+		n := copy(room[p.window:min(len(room), MaxWindow)], s.Bytes())
+		if n == 0 {
+			break
+		}
+		grown = true
+		p.window += uint16(n)
+		if n < s.Len() {
+			*s = s.after(n)
+			break
+		}
+		p.seg++
+		p.nseg--
+	}
+	return grown
+}

@@ -153,6 +153,66 @@ func TestAClonesEditsDoNotShow(t *testing.T) {
 	}
 }
 
+func TestAClonedLongBufferWithSegments(t *testing.T) {
+	owned := append(make([]byte, Headroom), frame(3000)...)
+	rest := frame(500)
+	b := NewBatch(nil)
+	p := b.AddOwned(owned, Headroom, 3000)
+	b.AddSegment(p, SegmentOf(rest))
+	before := whole(b, p)
+	for range 10 * MaxClones { // clones return what they took
+		j, ok := b.Clone(0)
+		if !ok {
+			t.Fatal("no clone")
+		}
+		if !bytes.Equal(whole(b, b.Packet(j)), before) {
+			t.Fatal("the clone differs")
+		}
+		b.ResetClones()
+	}
+	if b.SegmentsFree() != MaxSegments-1 {
+		t.Errorf("%d segments are left", b.SegmentsFree())
+	}
+}
+
+func TestPullLengthensTheWindow(t *testing.T) {
+	for _, piece := range []int{1, 7, 100, 5000} {
+		b := NewBatch(nil)
+		f := frame(200)
+		p := add(b, f, max(piece, 1))
+		if !b.Pull(p) || p.HeaderLen() != 200 || !p.Linear() || !bytes.Equal(p.Header(), f) {
+			t.Errorf("pieces of %d: window %d", piece, p.HeaderLen())
+		}
+		if b.Pull(p) {
+			t.Error("pulled past the frame's end")
+		}
+	}
+	b := NewBatch(nil)
+	f := frame(5000)
+	p := add(b, f, 3000)
+	if !b.Pull(p) || p.HeaderLen() != MaxWindow || b.Pull(p) {
+		t.Errorf("window %d, want %d", p.HeaderLen(), MaxWindow)
+	}
+	if p.Len() != 5000 || b.Bytes() != 5000 || !bytes.Equal(whole(b, p), f) {
+		t.Error("pulling changed the frame")
+	}
+	if j, ok := b.Clone(0); !ok || !bytes.Equal(whole(b, b.Packet(j)), f) {
+		t.Error("a pulled packet's clone differs")
+	}
+	linear := add(b, frame(60), 0)
+	if b.Pull(linear) {
+		t.Error("a linear packet grew")
+	}
+}
+
+func TestAFrameCannotGrowPastTheLongest(t *testing.T) {
+	b := NewBatch(nil)
+	p := b.AddOwned(make([]byte, Headroom+MaxFrame), Headroom, MaxFrame-5)
+	if !p.PushVLAN(TPID8021Q, 1) || p.PushVLAN(TPID8021Q, 1) || p.Len() != MaxFrame-1 {
+		t.Errorf("length %d", p.Len())
+	}
+}
+
 func TestClonesAreBounded(t *testing.T) {
 	b := NewBatch(nil)
 	add(b, frame(64), 0)

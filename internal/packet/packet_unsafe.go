@@ -28,6 +28,12 @@ func SegmentOf(b []byte) Segment { return Segment{unsafe.Pointer(unsafe.SliceDat
 // Len is the segment's length in bytes.
 func (s Segment) Len() int { return int(s.n) }
 
+// after is the segment without its first n bytes, n at most its length.
+func (s Segment) after(n int) Segment {
+	// SAFETY: s.p+n lies inside the segment, or right behind it.
+	return Segment{unsafe.Add(s.p, n), s.n - uint32(n)}
+}
+
 // Pointer is the segment's first byte.
 func (s Segment) Pointer() unsafe.Pointer { return s.p }
 
@@ -56,11 +62,12 @@ func (b *Batch) Add(n int) *Packet {
 	p.nseg = 0
 	p.length = uint32(n)
 	b.n++
+	b.bytes += uint64(n)
 	return p
 }
 
 // AddOwned begins the next packet around a frame that is already in Weft's memory: frame starts headroom bytes into buf
-// and is n bytes long, all of it window. buf stays the packet's until the batch is released.
+// and is n bytes long (at most MaxFrame), all of it window. buf stays the packet's until the batch is released.
 func (b *Batch) AddOwned(buf []byte, headroom, n int) *Packet {
 	p := &b.pkts[b.n]
 	p.buf = unsafe.Pointer(unsafe.SliceData(buf[:headroom+n]))
@@ -70,6 +77,7 @@ func (b *Batch) AddOwned(buf []byte, headroom, n int) *Packet {
 	p.nseg = 0
 	p.length = uint32(n)
 	b.n++
+	b.bytes += uint64(n)
 	return p
 }
 
@@ -83,7 +91,10 @@ func (p *Packet) Header() []byte {
 }
 
 // HeaderPointer is the window's first byte, for copying without bounds checks; HeaderLen bytes are valid.
-func (p *Packet) HeaderPointer() unsafe.Pointer { return unsafe.Add(p.buf, p.start) }
+func (p *Packet) HeaderPointer() unsafe.Pointer {
+	// SAFETY: start lies inside buf, as for Header.
+	return unsafe.Add(p.buf, p.start)
+}
 
 // HeaderLen is the window's length in bytes.
 func (p *Packet) HeaderLen() int { return int(p.window) }
@@ -97,9 +108,9 @@ func (p *Packet) room() []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(p.buf, p.start)), SlotSize-int(p.start))
 }
 
-// grow makes the frame n bytes longer at the front. It fails when the headroom is used up.
+// grow makes the frame n bytes longer at the front. It fails when the headroom is used up, or the frame too long.
 func (p *Packet) grow(n int) bool {
-	if int(p.start) < n {
+	if int(p.start) < n || int(p.length)+n > MaxFrame {
 		return false
 	}
 	p.start -= uint16(n)

@@ -91,29 +91,6 @@ func TestDescriptorsAreReceivedOrClosed(t *testing.T) {
 	}
 }
 
-func TestCheckEvent(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
-	if err := CheckEvent(int(w.Fd())); err != nil {
-		t.Errorf("a pipe: %v", err)
-	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
-	if err := CheckEvent(int(null.Fd())); err == nil {
-		t.Error("/dev/null is fit for events")
-	}
-	if err := CheckEvent(-1); err == nil {
-		t.Error("-1 is fit for events")
-	}
-}
-
 func TestSharedFile(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "mem")
 	if err != nil {

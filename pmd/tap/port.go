@@ -27,8 +27,8 @@ const (
 	// jumboMTU is what buffers are made for unless a larger MTU is configured: the common jumbo size of switches.
 	jumboMTU = 9216
 
-	// MaxMTU is the largest MTU of a tap interface (Linux drivers/net/tun.c: 65535 less the Ethernet header).
-	MaxMTU = packet.MaxFrame - packet.MinFrame
+	// MaxMTU is the largest MTU of which two tags and an Ethernet header still fit a packet.
+	MaxMTU = packet.MaxFrame - packet.MinFrame - 2*vlanTagLen
 	// MaxQueues is the largest number of queues of a tap interface (Linux drivers/net/tun.c, MAX_TAP_QUEUES).
 	MaxQueues = 256
 

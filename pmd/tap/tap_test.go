@@ -442,7 +442,7 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 		{"a name that is too long", Config{Interface: "abcdefghijklmnop"}, "at most 15 bytes"},
 		{"too many queues", Config{Interface: "x", Queues: 257}, "1 to 256 are possible"},
 		{"a ring that is no power of two", Config{Interface: "x", RingSize: 500}, "power of two"},
-		{"an MTU below the minimum", Config{Interface: "x", MTU: 67}, "68 to 65521"},
+		{"an MTU below the minimum", Config{Interface: "x", MTU: 67}, "68 to 65513"},
 		{"an unknown owner", Config{Interface: "x", Owner: "no-such-user"}, `user "no-such-user" does not exist`},
 		{"an unknown group", Config{Interface: "x", Group: "no-such-group"}, `group "no-such-group" does not exist`},
 		{"an interface of another kind", Config{Interface: "lo"}, "is no tap interface"},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weft/internal/packet"
+	"weft/internal/sys"
 	"weft/vhostuser/vhosttest"
 	"weft/vhostuser/virtq"
 )
@@ -29,6 +30,8 @@ type rig struct {
 	txRing *virtq.Ring
 	errors atomic.Int32 // calls of onError
 
+	notifier *sys.Notifier
+
 	batch *packet.Batch
 }
 
@@ -44,6 +47,14 @@ func newRig(t testing.TB, cfg vhosttest.Config) *rig {
 		}
 	})
 	r := &rig{t: t, cfg: cfg, guest: g, batch: packet.NewBatch(nil)}
+	if r.notifier, err = sys.NewNotifier(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.notifier.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	var regions []virtq.Region
 	for _, reg := range g.Memory().Regions() {
 		if reg.GPA != secretGPA {
@@ -70,7 +81,7 @@ func (r *rig) ring(q *vhosttest.Queue) *virtq.Ring {
 	desc, avail, used := q.Ring().Pointers()
 	ring, err := virtq.NewRing(virtq.RingConfig{
 		Size: q.Ring().Size(), Desc: desc, Avail: avail, Used: used, Memory: r.mem,
-		HeaderLen: r.guest.HeaderLen(), Mergeable: r.cfg.Mergeable, Indirect: r.cfg.Indirect, Call: q.CallFD(),
+		HeaderLen: r.guest.HeaderLen(), Mergeable: r.cfg.Mergeable, Indirect: r.cfg.Indirect, Call: r.notifier.Event(q.CallFD()),
 	})
 	if err != nil {
 		r.t.Fatal(err)

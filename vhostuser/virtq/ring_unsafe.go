@@ -26,8 +26,8 @@ type RingConfig struct {
 	Mergeable, Indirect bool
 	// MTU bounds the L3 payload of frames sent to the guest, in bytes; 0 means no bound.
 	MTU int
-	// Call is the eventfd that interrupts the guest, or -1. The ring does not own it.
-	Call int
+	// Call interrupts the guest; nil when it did not ask for interrupts.
+	Call *sys.Event
 }
 
 // burst is how many buffers are staged at a time: read from the ring, translated and prefetched together.
@@ -61,7 +61,7 @@ type Ring struct {
 	parts     [maxChain]part // the buffers of a frame that takes several
 
 	// Shared with the session.
-	call atomic.Int32
+	call atomic.Pointer[sys.Event]
 	err  atomic.Pointer[RingError]
 }
 
@@ -105,7 +105,7 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 	if cfg.MTU > 0 {
 		r.maxPayload = cfg.MTU
 	}
-	r.call.Store(int32(cfg.Call))
+	r.call.Store(cfg.Call)
 	// SAFETY: used points at a ring area of at least UsedBytes bytes, aligned to 4.
 	r.usedIdx = uint16(atomic.LoadUint32((*uint32)(r.used)) >> 16)
 	r.lastAvail = r.usedIdx
@@ -116,8 +116,8 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 // LastAvail is the next available index that the device would consume: exact once no PMD thread uses the ring.
 func (r *Ring) LastAvail() uint16 { return r.lastAvail }
 
-// SetCall replaces the eventfd that interrupts the guest (-1: none). The old one may be used until a quiescent point.
-func (r *Ring) SetCall(fd int) { r.call.Store(int32(fd)) }
+// SetCall replaces what interrupts the guest (nil: nothing). The old one may be used until a quiescent point.
+func (r *Ring) SetCall(e *sys.Event) { r.call.Store(e) }
 
 // Err is a *RingError when the guest broke the ring, else nil.
 func (r *Ring) Err() error {
@@ -235,8 +235,8 @@ func (r *Ring) interrupt() {
 	if r.availFlags.load()&availNoInterrupt != 0 {
 		return
 	}
-	if fd := r.call.Load(); fd >= 0 {
-		sys.KickEvent(int(fd))
+	if e := r.call.Load(); e != nil {
+		e.Signal()
 	}
 }
 

@@ -36,6 +36,7 @@ func (q *RxQueue) Receive(b *packet.Batch) int {
 		return 0
 	}
 	b.Reset()
+	r.lastAvail = r.usedIdx // they differ when a memory fault cut the last burst short: what it took is taken again
 	if n := min(r.available(), burst); n > 0 {
 		q.take(r, b, r.stage(0, n, false))
 	}
