@@ -20,6 +20,7 @@ type worker struct {
 	view atomic.Pointer[view]
 
 	held    *txLock     // the lock that this thread is transmitting under
+	sending int         // packets in the Transmit that is running
 	current *bridgeView // the bridge whose batch is being processed
 
 	// orphans counts packets of queues whose port is gone from the view.
@@ -70,17 +71,21 @@ func (w *worker) Process(b *packet.Batch) {
 	b.InPort = index
 }
 
-// Abort forgets what a memory fault left half done (see pmd.Aborter).
+// Abort counts as dropped and forgets what a memory fault left half done (see pmd.Aborter).
 func (w *worker) Abort() {
 	if w.held != nil {
 		w.held.unlock()
 		w.held = nil
 	}
+	lost := w.sending
+	w.sending = 0
 	if br := w.current; br != nil {
 		for _, i := range br.touched {
+			lost += int(br.pending[i].n)
 			br.pending[i].n = 0
 		}
 		br.touched = br.touched[:0]
+		br.stats.packets.Drop(packet.DropMemoryFault, uint64(lost))
 	}
 }
 
@@ -92,6 +97,9 @@ func (w *worker) wholeBatch(br *bridgeView, b *packet.Batch, op *flowtable.Op) b
 		return true
 	case flowtable.OpNormal:
 		return w.normalBatch(br, b)
+	case flowtable.OpDrop:
+		br.stats.packets.Drop(packet.DropReason(op.A), uint64(b.Len()))
+		return true
 	}
 	return false
 }
@@ -279,21 +287,24 @@ func (x *run) own() {
 func (w *worker) flush(br *bridgeView, b *packet.Batch) {
 	for _, i := range br.touched {
 		p := &br.pending[i]
-		w.transmit(&br.outs[i], b, p.idx[:p.n])
+		n := p.n
 		p.n = 0
+		w.transmit(&br.outs[i], b, p.idx[:n])
 	}
 	br.touched = br.touched[:0]
 }
 
 // transmit gives packets to a port, one thread at a time.
 func (w *worker) transmit(o *out, b *packet.Batch, idx []uint8) {
+	w.sending = len(idx)
 	if o.lock == nil {
 		o.tx.Transmit(b, idx)
+		w.sending = 0
 		return
 	}
 	w.held = o.lock
 	o.lock.lock()
 	o.tx.Transmit(b, idx)
 	o.lock.unlock()
-	w.held = nil
+	w.held, w.sending = nil, 0
 }

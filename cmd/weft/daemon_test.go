@@ -61,6 +61,7 @@ func TestMetricsOfABusySwitch(t *testing.T) {
 weft_bridge_dropped_packets_total{bridge="br0",reason="hairpin"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="header_too_long"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="headroom"} 0
+weft_bridge_dropped_packets_total{bridge="br0",reason="memory_fault"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="new_reason"} 4
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_match"} 3
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_output"} 0

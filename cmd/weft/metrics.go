@@ -19,7 +19,7 @@ var (
 	bridgeReasons = []packet.DropReason{
 		packet.DropNoMatch, packet.DropByRule, packet.DropNoOutput, packet.DropHairpin, packet.DropVLANFilter,
 		packet.DropHeadroom, packet.DropResubmitLimit, packet.DropNoSuchPort,
-		packet.DropReservedMulticast, packet.DropHeaderTooLong,
+		packet.DropReservedMulticast, packet.DropHeaderTooLong, packet.DropMemoryFault,
 	}
 )
 

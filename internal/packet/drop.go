@@ -29,6 +29,7 @@ const (
 	DropNoSuchPort
 	DropReservedMulticast
 	DropHeaderTooLong
+	DropMemoryFault
 
 	// NumDropReasons is how many there are.
 	NumDropReasons = iota
@@ -52,6 +53,7 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropHeadroom:          {"headroom", "a header was pushed and there was no room before the frame"},
 	DropResubmitLimit:     {"resubmit_limit", "the rules resubmitted the packet too often"},
 	DropNoSuchPort:        {"no_such_port", "a rule names a port that does not exist now"},
+	DropMemoryFault:       {"memory_fault", "a receiver cut off its memory while packets were copied into it"},
 	DropHeaderTooLong:     {"header_too_long", "rules look at the transport header, and extension headers push it out of reach"},
 	DropReservedMulticast: {"reserved_multicast", "NORMAL does not forward 01:80:c2:00:00:0x (spanning tree, LACP, LLDP)"},
 }
