@@ -30,8 +30,10 @@ demo-stop: ## Stop what "make demo KEEP=1" left running
 	@exec $(BIN)/demo stop
 
 test: lint ## Run every test: unit, rings, switch, and end to end with qemu and DPDK (root)
-	go test ./...
-	$(MAKE) --no-print-directory test-e2e
+	@status=0; \
+	go test ./... || status=1; \
+	$(MAKE) --no-print-directory test-e2e || status=1; \
+	exit $$status
 
 test-fast: lint ## Run the tests that need neither root nor qemu
 	go test ./...

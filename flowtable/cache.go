@@ -5,12 +5,13 @@ package flowtable
 //	word 0: generation << pathBits | path      0 = free
 //	word 1...: the masked, compacted key
 //
-// so three words of key (in_port, IPv4 addresses, protocol and ports) make 32 bytes. The set comes from the hash's low bits,
-// the way to look at first from its high bits; a full set loses a random entry. There is no chain and no tombstone.
+// so three words of key (in_port, IPv4 addresses, protocol and ports) make 32 bytes. The set comes from the hash's low
+// bits, the way to look at first from its high bits, so that a lightly loaded cache is hit at the first look; a full
+// set loses a random entry. There is no chain and no tombstone.
 //
-// Nothing is ever wrongly hit: keys are compared in full, and when the layout of keys or the numbering of paths changes,
-// memory that has something old in it is not looked at before it was cleared. That happens piecemeal, one piece for each
-// batch, while the cache is smaller than it could be.
+// Nothing is ever wrongly hit: keys are compared in full, and when the layout of keys or the numbering of paths
+// changes, memory that has something old in it is not looked at before it was cleared. That happens piecemeal, one
+// piece for each batch, while the cache is smaller than it could be.
 type cache struct {
 	words   []uint64
 	stride  int
@@ -21,7 +22,7 @@ type cache struct {
 }
 
 const (
-	ways     = 4
+	ways     = 8
 	pathBits = 24
 	pathMask = 1<<pathBits - 1
 	lineSize = 64
@@ -73,7 +74,7 @@ func (c *cache) capacity() uint64 { return (c.setMask + 1) * ways }
 
 // way returns the n-th entry to look at for hash.
 func (c *cache) way(hash uint64, n uint64) []uint64 {
-	i := ((hash&c.setMask)*ways + (hash>>62 ^ n)) * uint64(c.stride)
+	i := ((hash&c.setMask)*ways + (hash>>61 ^ n)) * uint64(c.stride)
 	return c.words[i : i+uint64(c.stride) : i+uint64(c.stride)]
 }
 

@@ -143,8 +143,8 @@ func (p *Pipeline) Delete(f Filter) int {
 	return n
 }
 
-// ReplaceAll makes rules the only ones, in one transaction. Rules that are there already in every respect are left alone
-// and keep their counters and ages. Of two rules with the same table, priority and match the later one counts.
+// ReplaceAll makes rules the only ones, in one transaction. Rules that are there already in every respect are left
+// alone and keep their counters and ages. Of two rules with the same table, priority and match the later one counts.
 func (p *Pipeline) ReplaceAll(rules []*Rule) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -202,8 +202,8 @@ func (x *txn) replace(r *Rule) (uint32, error) {
 	return x.added[len(x.added)-1], nil
 }
 
-// add adds r. As OpenFlow 1.3 §6.4 has it, a rule that replaces another begins its duration anew, and keeps the counters
-// unless FlagResetCounts is set.
+// add adds r. As OpenFlow 1.3 §6.4 has it, a rule that replaces another begins its duration anew, and keeps the
+// counters unless FlagResetCounts is set.
 func (x *txn) add(r *Rule) error {
 	if err := r.Validate(); err != nil {
 		return err

@@ -4,8 +4,8 @@ import "sync/atomic"
 
 // counter is what one Lookup counted for one rule's slot.
 //
-// Concurrency: the Lookup's PMD thread is the only writer while the slot is in use; readers load atomically. The control
-// side sets it to zero before the slot is used again, when no Lookup can know the slot any more.
+// Concurrency: the Lookup's PMD thread is the only writer while the slot is in use; readers load atomically. The
+// control side sets it to zero before the slot is used again, when no Lookup can know the slot any more.
 type counter struct {
 	packets, bytes uint64
 	used           uint64 // Unix seconds of the last packet
@@ -56,7 +56,7 @@ type CacheStats struct {
 	Misses      uint64 // packets that were classified
 	Revalidated uint64 // hits on flows cached before a rule change, found unaffected; part of Hits
 	Evictions   uint64 // cached flows that made room for others
-	Flushes     uint64 // times that everything was forgotten, because the programs' memory was full or keys got a new layout
+	Flushes     uint64 // times that all was forgotten: the programs' memory was full or keys got a new layout
 	Entries     uint64 // cached flows now, stale ones included
 	Capacity    uint64 // cached flows that fit now; depends on how much of the keys the rules look at
 	Programs    uint64 // distinct programs now

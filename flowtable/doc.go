@@ -1,6 +1,6 @@
-// Package flowtable decides what happens to a packet: rules in Open vSwitch's syntax, tables, a classifier, and for each
-// PMD thread a cache of what flows resolved to. It knows keys and not ports: what it returns are ops, plain data that the
-// switch carries out.
+// Package flowtable decides what happens to a packet: rules in Open vSwitch's syntax, tables, a classifier, and for
+// each PMD thread a cache of what flows resolved to. It knows keys and not ports: what it returns are ops, plain data
+// that the switch carries out.
 //
 //	"table=0,ip,nw_dst=10.0.0.0/8,actions=2"
 //	      | ParseRule                          PMD thread, per batch
@@ -15,27 +15,28 @@
 //
 // # Semantics
 //
-// Fields, prerequisites and what malformed packets look like are Open vSwitch's, with its vlan-limit=2: two tags are looked
-// through to the EtherType, the outer one is matched. A table without a matching rule drops (there is no controller). Rules
-// of one priority that overlap and are not the same match: which of them wins is undefined, as in OpenFlow.
+// Fields, prerequisites and what malformed packets look like are Open vSwitch's, with its vlan-limit=2: two tags are
+// looked through to the EtherType, the outer one is matched. A table without a matching rule drops (there is no
+// controller). Rules of one priority that overlap and are not the same match: which of them wins is undefined, as in
+// OpenFlow.
 //
 // # Changing rules
 //
-// A transaction links new versions of rules into hash tables that PMD threads are reading, invisible to them, since every
-// version says from which generation to which it is seen; publishing the next generation shows all of it at once. Adding
-// a rule touches one segment of one hash table (at most 4096 places), and for a new mask the list of the table's tuples.
-// What nobody sees any more is unlinked when no Lookup is inside a batch that began before, and its memory is used again
-// one generation later; nothing ever waits.
+// A transaction links new versions of rules into hash tables that PMD threads are reading, invisible to them, since
+// every version says from which generation to which it is seen; publishing the next generation shows all of it at once.
+// Adding a rule touches one segment of one hash table (at most 4096 places), and for a new mask the list of the table's
+// tuples. What nobody sees any more is unlinked when no Lookup is inside a batch that began before, and its memory is
+// used again one generation later; nothing ever waits.
 //
 // A cached flow knows the generation it was resolved in. When the generation has moved on, the flow's key is compared
-// with the matches that changed since, up to 64 generations of up to 16 rules each, some nanoseconds a match; only a flow
-// that one of them touches, or that is further behind, is classified again, once. Only a rule that looks at bits of the
-// key at which no rule looked before, and the end of such rules after ten seconds, gives keys a new layout and empties
-// the caches.
+// with the matches that changed since, up to 64 generations of up to 16 rules each, some nanoseconds a match; only a
+// flow that one of them touches, or that is further behind, is classified again, once. Only a rule that looks at bits
+// of the key at which no rule looked before, and the end of such rules after ten seconds, gives keys a new layout and
+// empties the caches.
 //
 // # Cost
 //
-// A rule takes about 200 bytes, a cached flow 32 or 64 bytes (128 with IPv6 addresses) and 16 to 40 for its path when
+// A rule takes about 230 bytes, a cached flow 32 or 64 bytes (128 with IPv6 addresses) and 16 to 40 for its path when
 // that is its own, and a Lookup 24 bytes for each rule's counters. Records, tuples and caches hold no pointers.
 //
 // # Concurrency

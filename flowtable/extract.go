@@ -47,8 +47,8 @@ const (
 	ipv4Offset   = 0x1fff
 )
 
-// Extract fills k with what the frame of p says, as deep as everything that rules can look at. The frame is not trusted:
-// whatever is cut short or contradicts itself leaves the fields from there on zero, as Open vSwitch does.
+// Extract fills k with what the frame of p says, as deep as everything that rules can look at. The frame is not
+// trusted: whatever is cut short or contradicts itself leaves the fields from there on zero, as Open vSwitch does.
 func Extract(p *packet.Packet, inPort uint32, k *Key) {
 	extract(p.Header(), p.Len(), inPort, depthL4, k)
 }
@@ -160,8 +160,8 @@ func extractIPv4(h []byte, n, off int, d depth, k *Key) {
 	}
 }
 
-// extractL4 reads the ports, or type and code, of the header in h, of which n bytes exist in the datagram. A header that
-// is cut short, by the datagram or by the window, leaves them zero. So does a TCP data offset that cannot be.
+// extractL4 reads the ports, or type and code, of the header in h, of which n bytes exist in the datagram. A header
+// that is cut short, by the datagram or by the window, leaves them zero. So does a TCP data offset that cannot be.
 func extractL4(h []byte, n int, proto uint8, k *Key) {
 	whole := n
 	n = min(n, len(h))

@@ -2,7 +2,8 @@ package flowtable
 
 import "encoding/binary"
 
-// IPv6 extension headers (RFC 8200 §4, RFC 4302) that are looked past. Open vSwitch takes others for protocols, and so do rules here.
+// IPv6 extension headers (RFC 8200 §4, RFC 4302) that are looked past. Open vSwitch takes others for protocols, and so
+// do rules here.
 const (
 	extHopByHop = 0
 	extRouting  = 43

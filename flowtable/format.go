@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Format prints r as "ovs-ofctl dump-flows --names --no-stats" does, so that ParseRule, ovs-ofctl and people can read it.
-// With nil ports, ports are numbers.
+// Format prints r as "ovs-ofctl dump-flows --names --no-stats" does, so that ParseRule, ovs-ofctl and people can read
+// it. With nil ports, ports are numbers.
 func (r *Rule) Format(ports PortNames) string {
 	var w ruleWriter
 	w.ports = ports

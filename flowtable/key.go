@@ -75,7 +75,8 @@ const (
 	protoSCTP  = 132
 )
 
-// Match is the condition of a rule: a packet matches when its key equals Key in all bits of Mask. Key has no bits outside Mask.
+// Match is the condition of a rule: a packet matches when its key equals Key in all bits of Mask. Key has no bits
+// outside Mask.
 type Match struct {
 	Key, Mask Key
 }
@@ -118,7 +119,8 @@ func (k *Key) innerTag() uint16 { return uint16(k[wordDst]) }
 func (k *Key) setOuterTag(tci uint16) { k[wordPort] = k[wordPort]&^maskTag | uint64(tci) }
 func (k *Key) setInnerTag(tci uint16) { k[wordDst] = k[wordDst]&^maskTag | uint64(tci) }
 
-// pushTag and popTag move the tags as the packet's are moved. A key knows two: a third that comes up is taken as absent.
+// pushTag and popTag move the tags as the packet's are moved. A key knows two: a third that comes up is taken as
+// absent.
 func (k *Key) pushTag() {
 	k.setInnerTag(k.outerTag())
 	k.setOuterTag(vlanPresent)

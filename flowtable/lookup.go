@@ -108,14 +108,15 @@ func (p *Pipeline) CloseLookup(l *Lookup) {
 // another program later.
 func (l *Lookup) Ref(i int) uint32 { return l.programs.base + l.programs.paths[l.path[i]].program }
 
-// Ops is what to do with packet i of the last batch, never empty. It is valid until the next Batch and not to be changed.
+// Ops is what to do with packet i of the last batch, never empty. It is valid until the next Batch and not to be
+// changed.
 func (l *Lookup) Ops(i int) []Op { return l.programs.opsOf(l.programs.paths[l.path[i]].program) }
 
-// Batch resolves every packet of b, as it is now, and credits the rules that each meets. b.InPort is the OpenFlow number of
-// the port of arrival in this bridge. All packets of a batch see the same rules.
+// Batch resolves every packet of b, as it is now, and credits the rules that each meets. b.InPort is the OpenFlow
+// number of the port of arrival in this bridge. All packets of a batch see the same rules.
 //
-// A cached flow costs its extraction, one probe and its counters. A flow that was cached before the last rule changes costs
-// a comparison with what changed, and is classified again only if that touches it. A flow that is not cached is
+// A cached flow costs its extraction, one probe and its counters. A flow that was cached before the last rule changes
+// costs a comparison with what changed, and is classified again only if that touches it. A flow that is not cached is
 // classified here and now.
 func (l *Lookup) Batch(b *packet.Batch) {
 	n := b.Len()

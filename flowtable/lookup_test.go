@@ -290,7 +290,7 @@ func TestLookupsGoOnWhileRulesChange(t *testing.T) {
 	}
 }
 
-func TestAMillionPlacesGrowAndShrink(t *testing.T) {
+func TestTablesGrowAndShrink(t *testing.T) {
 	// Splits, doubled directories, graves: the classifier against a map.
 	p := NewPipeline(Config{})
 	const n = 60000

@@ -7,7 +7,8 @@ type carver struct {
 	mem []byte
 }
 
-// carve returns the next n elements, aligned to a cache line. T must have no pointers: the collector does not look here.
+// carve returns the next n elements, aligned to a cache line. T must have no pointers: the collector does not look
+// here.
 func carve[T uint32 | uint64 | pathHeader | program | credit | Op](c *carver, n int) []T {
 	size := carvedSize[T](n)
 	b := c.mem[:size:size]

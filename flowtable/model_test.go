@@ -305,8 +305,8 @@ func genActions(t *rapid.T, table int) string {
 	return "actions=" + s[1:]
 }
 
-// slotOf is a table and a priority, which in a generated world belong to one match for ever: what happens when different
-// rules tie is undefined.
+// slotOf is a table and a priority, which in a generated world belong to one match for ever: what happens when
+// different rules tie is undefined.
 type slotOf struct {
 	table    uint8
 	priority uint16

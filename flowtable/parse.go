@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// ParseRule reads a rule in the syntax of "ovs-ofctl add-flow" (ovs-ofctl(8) "Flow Syntax", ovs-fields(7), ovs-actions(7)):
+// ParseRule reads a rule in the syntax of "ovs-ofctl add-flow" (ovs-ofctl(8) "Flow Syntax", ovs-fields(7),
+// ovs-actions(7)):
 //
 //	table=0,priority=100,in_port=vm1,ip,nw_dst=10.0.0.0/8,actions=output:wire
 //
@@ -22,8 +23,9 @@ func ParseRule(s string, ports PortNames) (*Rule, error) {
 	return &p.rule, nil
 }
 
-// ParseFilter reads which rules a dump or a deletion is about, as "ovs-ofctl del-flows" does: conditions, table, cookie/mask,
-// out_port, and with strict also priority, which then is DefaultPriority if absent. A table is optional: none means all.
+// ParseFilter reads which rules a dump or a deletion is about, as "ovs-ofctl del-flows" does: conditions, table,
+// cookie/mask, out_port, and with strict also priority, which then is DefaultPriority if absent. A table is optional:
+// none means all.
 func ParseFilter(s string, strict bool, ports PortNames) (Filter, error) {
 	p := parser{ports: ports, mode: modeFilter}
 	p.filter.Strict = strict
@@ -33,8 +35,8 @@ func ParseFilter(s string, strict bool, ports PortNames) (Filter, error) {
 	return p.filter, nil
 }
 
-// ParseModify reads a modification as "ovs-ofctl mod-flows" does: a filter and the new actions. A cookie without a mask is
-// the new cookie, one with a mask belongs to the filter.
+// ParseModify reads a modification as "ovs-ofctl mod-flows" does: a filter and the new actions. A cookie without a mask
+// is the new cookie, one with a mask belongs to the filter.
 func ParseModify(s string, strict bool, ports PortNames) (Change, error) {
 	p := parser{ports: ports, mode: modeModify}
 	p.filter.Strict = strict
@@ -44,8 +46,8 @@ func ParseModify(s string, strict bool, ports PortNames) (Change, error) {
 	return Change{Command: Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven}, nil
 }
 
-// ParseChange reads one line of a file of changes, as "ovs-ofctl add-flows" does: a rule to add, or one of the words add,
-// modify, modify_strict, delete and delete_strict followed by what that command takes.
+// ParseChange reads one line of a file of changes, as "ovs-ofctl add-flows" does: a rule to add, or one of the words
+// add, modify, modify_strict, delete and delete_strict followed by what that command takes.
 func ParseChange(s string, ports PortNames) (Change, error) {
 	t := text{s, 1}.trim()
 	word := t.s
@@ -290,12 +292,13 @@ func (p *parser) prerequisites() *SyntaxError {
 	}
 	m := &p.rule.Match
 	if !m.icmpWhole() {
-		return text{"", max(p.at[fieldTPSrc], p.at[fieldTPDst])}.errorf("write icmp_type and icmp_code, 0 to 255, without a mask",
-			"ICMP has no ports")
+		return text{"", max(p.at[fieldTPSrc], p.at[fieldTPDst])}.errorf(
+			"write icmp_type and icmp_code, 0 to 255, without a mask", "ICMP has no ports")
 	}
 	const later, l4 = uint64(fragLater) << shiftFrag, uint64(0xffffffff)
 	if m.Key[wordL4]&later != 0 && (m.Mask[wordL4]&l4 != 0 || m.Mask[wordSrc]&0xffff != 0) {
-		return text{"", p.at[fieldFrag]}.errorf("later fragments carry no ports, flags, type or code; use nw_frag=first or none",
+		return text{"", p.at[fieldFrag]}.errorf(
+			"later fragments carry no ports, flags, type or code; use nw_frag=first or none",
 			"nw_frag=later excludes conditions on the transport header")
 	}
 	return nil

@@ -216,7 +216,8 @@ func parseFrag(v text) (val, mask uint64, err *SyntaxError) {
 	return 0, 0, v.errorf("use no, yes, first, later or not_later", "unknown fragment type %q", v.s)
 }
 
-// tcpFlagNames are TCP's flags from the lowest bit (RFC 9293 §3.1); the reserved bits go by their value, as ovs-ofctl has it.
+// tcpFlagNames are TCP's flags from the lowest bit (RFC 9293 §3.1); the reserved bits go by their value, as ovs-ofctl
+// has it.
 var tcpFlagNames = [12]string{
 	"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]",
 }

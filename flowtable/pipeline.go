@@ -199,7 +199,8 @@ func (x *txn) remove(slot uint32) {
 	x.note(c.table, &m)
 }
 
-// count takes a live rule into the sums. The table's list of tuples changes if it is the first or the best in its tuple.
+// count takes a live rule into the sums. The table's list of tuples changes if it is the first or the best in its
+// tuple.
 func (x *txn) count(slot uint32, c *record) {
 	p := x.p
 	t := p.byID[c.tuple]

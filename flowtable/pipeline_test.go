@@ -200,7 +200,8 @@ func TestOverlapIsCheckedOnRequest(t *testing.T) {
 	if err := b.p.Add(rule(t, "check_overlap,priority=5,in_port=1,actions=2")); err == nil {
 		t.Error("an overlapping rule was accepted")
 	}
-	b.add("check_overlap,priority=6,in_port=1,actions=2", "check_overlap,priority=5,arp,actions=2", "priority=5,in_port=1,actions=2")
+	b.add("check_overlap,priority=6,in_port=1,actions=2",
+		"check_overlap,priority=5,arp,actions=2", "priority=5,in_port=1,actions=2")
 }
 
 func TestATransactionIsAllOrNothing(t *testing.T) {

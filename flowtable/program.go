@@ -2,9 +2,10 @@ package flowtable
 
 import "weft/internal/packet"
 
-// programs holds what cached flows resolved to, each thing once: programs (what to do with a packet) and paths (a program
-// and the rules to credit). A flow names its path, so that a million flows of a few rules share a few paths. All memory is
-// there from the start and pointer-free; when it is used up, everything is forgotten, with the cache, and begins anew.
+// programs holds what cached flows resolved to, each thing once: programs (what to do with a packet) and paths (a
+// program and the rules to credit). A flow names its path, so that a million flows of a few rules share a few paths.
+// All memory is there from the start and pointer-free; when it is used up, everything is forgotten, with the cache, and
+// begins anew.
 type programs struct {
 	list    []program
 	ops     []Op

@@ -5,8 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// Records are what the classifier knows of rules: fixed-size, pointer-free, in chunks that never move, so that a million
-// of them cost Go's collector nothing. A rule's slot is its place among them, and also among each Lookup's counters.
+// Records are what the classifier knows of rules: fixed-size, pointer-free, in chunks that never move, so that a
+// million of them cost Go's collector nothing. A rule's slot is its place among them, and also among each Lookup's
+// counters.
 
 const (
 	chunkBits = 10
@@ -37,7 +38,7 @@ type record struct {
 	packets, bytes    uint64 // counted by earlier versions and by Lookups that are gone
 	used              uint64 // last use that those saw, Unix seconds
 	tuple             uint32 // by id
-	pred, succ        uint32 // the version that this one replaced, while its counters may still move; the one that replaced it
+	pred, succ        uint32 // the version that this one replaced, while its counts may still move; its successor
 	idle, hard        uint16
 	importance        uint16
 	serial            uint64 // order of arrival

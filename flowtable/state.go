@@ -69,8 +69,8 @@ type changeSet struct {
 	matches []Match
 }
 
-// rewritable is the mask of the bits of a key that actions change on its way from table to table. A rule in a later table
-// may see other values there than the packet has.
+// rewritable is the mask of the bits of a key that actions change on its way from table to table. A rule in a later
+// table may see other values there than the packet has.
 var rewritable = Key{
 	wordPort: 0xffffffff<<shiftInPort | maskTag,
 	wordDst:  maskEth | maskTag,

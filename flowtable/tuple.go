@@ -5,12 +5,12 @@ import "sync/atomic"
 // tuple is all rules of one table with one mask: a hash table from masked keys to rules. It can be changed while PMD
 // threads look rules up in it.
 //
-// It is an extendible hash table: a directory of segments, each a small open-addressed table of its own. Growing rebuilds
-// or splits one segment of at most maxSegment places, so adding one rule to a million costs microseconds.
+// It is an extendible hash table: a directory of segments, each a small open-addressed table of its own. Growing
+// rebuilds or splits one segment of at most maxSegment places, so adding one rule to a million costs microseconds.
 //
-// Concurrency: one writer (the pipeline's mutex), any readers. Readers follow atomic pointers; a segment or directory that
-// was replaced stays as it was for those who still read it. Rules with one masked key hang on one place, by falling
-// priority, linked by record.next.
+// Concurrency: one writer (the pipeline's mutex), any readers. Readers follow atomic pointers; a segment or directory
+// that was replaced stays as it was for those who still read it. Rules with one masked key hang on one place, by
+// falling priority, linked by record.next.
 type tuple struct {
 	id    uint32
 	table uint8
@@ -32,8 +32,8 @@ type directory struct {
 	segs []atomic.Pointer[segment]
 }
 
-// segment is an open-addressed table. A place is 0 when free, or 32 bits of the hash above a slot; grave marks one that was
-// freed and that probing must pass.
+// segment is an open-addressed table. A place is 0 when free, or 32 bits of the hash above a slot; grave marks one that
+// was freed and that probing must pass.
 type segment struct {
 	places []uint64
 	bits   uint8 // how many top bits of the hash all entries share

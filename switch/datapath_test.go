@@ -472,8 +472,8 @@ func TestAbortLeavesNothingLocked(t *testing.T) {
 	if br.outs[1].lock.state.Load() != 0 {
 		t.Error("the queue is locked still")
 	}
-	if s := br.stats.packets.Snapshot(); s.Drops[packet.DropMemoryFault] != 2 {
-		t.Errorf("%d packets counted as lost to the fault, want those to c alone: 2", s.Drops[packet.DropMemoryFault])
+	if s := br.stats.packets.Snapshot(); s.Drops[packet.DropMemoryFault] != 4 {
+		t.Errorf("%d packets counted as lost to the fault, want those to b and to c: 4", s.Drops[packet.DropMemoryFault])
 	}
 	br.outs[1].tx = healthy
 	b.InPort, w.current = index, nil

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"syscall"
@@ -45,7 +46,7 @@ type guests struct {
 
 // TestGuests uses the guests one after the other, because booting is what takes time.
 func TestGuests(t *testing.T) {
-	r := newRig(t, 6*time.Minute)
+	r := newRig(t, 5*time.Minute)
 	g := &guests{rig: r, device: fmt.Sprintf("weft-e%d", freePort(t))}
 	g.weft = r.weft(fmt.Sprintf(guestsConfig, g.device))
 	g.boot()
@@ -123,11 +124,11 @@ func (g *guests) ends() map[string]*agent.Client {
 // mustPing wants every ping of a series answered. What ARP needs is sent before and not counted.
 func (g *guests) mustPing(t *testing.T, from *agent.Client, target string, size int) {
 	t.Helper()
-	warm, err := from.Ping(g.ctx, agent.PingArgs{Target: target, Count: 5, IntervalMS: 100, TimeoutMS: 5000, Size: size})
+	warm, err := from.Ping(g.ctx, agent.PingArgs{Target: target, Count: 3, IntervalMS: 50, TimeoutMS: 5000, Size: size})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := from.Ping(g.ctx, agent.PingArgs{Target: target, Count: 20, IntervalMS: 20, TimeoutMS: 5000, Size: size})
+	p, err := from.Ping(g.ctx, agent.PingArgs{Target: target, Count: 10, IntervalMS: 20, TimeoutMS: 5000, Size: size})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,15 +150,21 @@ func (g *guests) mustSend(t *testing.T, from *agent.Client, target string, bytes
 }
 
 func (g *guests) everyPair(t *testing.T) {
+	g.pairs(t, 4<<20, 0, 56, 1472) // 1472 fills an MTU of 1500
+}
+
+// pairs has every host ping every other with each of the sizes and send it bytes over TCP.
+func (g *guests) pairs(t *testing.T, bytes int64, sizes ...int) {
+	t.Helper()
 	for _, from := range []string{address1, address2, addressWire} {
 		for _, to := range []string{address1, address2, addressWire} {
 			if from == to {
 				continue
 			}
-			for _, size := range []int{0, 56, 1472} { // 1472 fills an MTU of 1500
+			for _, size := range sizes {
 				g.mustPing(t, g.ends()[from], to, size)
 			}
-			g.mustSend(t, g.ends()[from], to, 4<<20, 1)
+			g.mustSend(t, g.ends()[from], to, bytes, 1)
 		}
 	}
 }
@@ -304,7 +311,7 @@ func (g *guests) restart(t *testing.T, sig syscall.Signal) {
 	if after.Uptime < before.Uptime+0.5*time.Since(started).Seconds() {
 		t.Errorf("vm1 was restarted: up for %.1f s, before %.1f s", after.Uptime, before.Uptime)
 	}
-	g.everyPair(t)
+	g.pairs(t, 1<<20, 56)
 }
 
 // killedGuest kills vm2 in mid-traffic. vm1 must not lose a single ping to the wire meanwhile.
@@ -339,13 +346,15 @@ func (g *guests) killedGuest(t *testing.T) {
 	}
 	g.startVM2()
 	g.readyVM2()
-	g.everyPair(t)
+	g.pairs(t, 1<<20, 56)
 }
 
 // reboot restarts the guest's kernel under the same qemu: the device is reset and set up again.
 func (g *guests) reboot(t *testing.T) {
 	p := g.background(t, g.vm1.Client, addressWire, 200, func() {
-		_ = g.vm2.Do(g.ctx, agent.OpReboot, nil, nil) // the machine is gone before it can answer
+		ctx, cancel := context.WithTimeout(g.ctx, time.Second)
+		defer cancel()
+		_ = g.vm2.Do(ctx, agent.OpReboot, nil, nil) // the machine is gone before it can answer
 	})
 	if p.Lost() != 0 {
 		t.Errorf("a reboot of vm2 cost vm1 pings: %+v", p)

@@ -103,7 +103,11 @@ func newRig(t *testing.T, limit time.Duration) *rig {
 	r := &rig{t: t, ctx: ctx, dir: dir, group: host.NewGroup(dir, false)}
 	t.Cleanup(func() {
 		if t.Failed() {
+			last := make(map[string]*host.Process) // of each name; earlier ones wrote to the same log
 			for _, p := range r.group.Processes() {
+				last[p.Name] = p
+			}
+			for _, p := range last {
 				t.Logf("%s; end of its output:\n%s", p.State(), p.Tail(25))
 			}
 		}

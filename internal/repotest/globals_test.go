@@ -121,7 +121,6 @@ func checkAssignments(t *testing.T, f *sourceFile, globals map[string]*ast.Value
 				continue
 			case *ast.Ident:
 				spec := globals[x.Name]
-				//lint:ignore SA1019 per-file resolution is all that is needed here, and needs no type checker
 				return spec != nil && (x.Obj == nil || x.Obj.Decl == spec)
 			}
 			return false

@@ -147,8 +147,14 @@ func (d *Daemon) Ports(ctx context.Context) (map[string]Port, error) {
 	return ports, nil
 }
 
+// linkLimit is how long a front end may take to come up or to go: a guest's driver has loaded by the time its agent
+// answers, and reconnecting takes qemu and DPDK a second.
+const linkLimit = 20 * time.Second
+
 // WaitLink waits until the ports named have a link, or, with up false, none.
 func (d *Daemon) WaitLink(ctx context.Context, up bool, names ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, linkLimit)
+	defer cancel()
 	for {
 		ports, err := d.Ports(ctx)
 		missing := ""

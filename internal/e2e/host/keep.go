@@ -109,7 +109,7 @@ func startTime(pid int) (string, error) {
 	}
 	// The second field is the name in parentheses, which may hold anything.
 	_, rest, _ := strings.Cut(string(text[strings.LastIndex(string(text), ")")+1:]), " ")
-	const state, start = 3 - 3, 22 - 3
+	const state, start = 0, 22 - 3 // rest begins with field 3
 	f := strings.Fields(rest)
 	if len(f) <= start || f[state] == "Z" || f[state] == "X" {
 		return "", fs.ErrNotExist

@@ -17,7 +17,8 @@ import (
 // controlPort is the serial port that the test talks through; the first one is the console.
 const controlPort = "/dev/ttyS1"
 
-// runInit is process 1: it prepares the guest and then serves the control port until told to power off.
+// runInit is process 1: it prepares the guest and then serves the control port until told to power off. It
+// returns only what went wrong.
 func runInit() error {
 	for _, m := range []struct{ source, target, fstype string }{
 		{"proc", "/proc", "proc"},

@@ -14,22 +14,18 @@ import (
 
 func main() {
 	if os.Getpid() == 1 {
-		if err := runInit(); err != nil {
-			fmt.Fprintln(os.Stderr, "init:", err)
-		}
+		fmt.Fprintln(os.Stderr, "init:", runInit())
 		// The kernel panics when process 1 ends; powering off tells the test more quickly.
 		_ = power(false)
 		select {}
 	}
 	listen := flag.String("listen", "", "unix socket to serve the agent's protocol on")
 	flag.Parse()
-	if err := runProcess(*listen); err != nil {
-		fmt.Fprintln(os.Stderr, "agent:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "agent:", runProcess(*listen))
+	os.Exit(1)
 }
 
-// runProcess serves the agent in the network namespace of this process.
+// runProcess serves the agent in the network namespace of this process. It returns only what went wrong.
 func runProcess(path string) error {
 	if path == "" {
 		return errors.New("-listen PATH is missing")

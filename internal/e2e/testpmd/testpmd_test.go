@@ -1,0 +1,65 @@
+package testpmd
+
+import (
+	"strings"
+	"testing"
+)
+
+// output is what testpmd 22.11 prints; 24.11 prints the same.
+const output = `show port stats all
+
+  ######################## NIC statistics for port 0  ########################
+  RX-packets: 13        RX-missed: 1          RX-bytes:  832
+  RX-errors: 2
+  RX-nombuf:  0
+  TX-packets: 269       TX-errors: 3          TX-bytes:  17216
+
+  Throughput (since last show)
+  Rx-pps:            7          Rx-bps:            0
+  Tx-pps:            0          Tx-bps:            0
+  ############################################################################
+
+  ######################## NIC statistics for port 1  ########################
+  RX-packets: 269       RX-missed: 0          RX-bytes:  17216
+  RX-errors: 0
+  RX-nombuf:  0
+  TX-packets: 13        TX-errors: 0          TX-bytes:  832
+`
+
+func TestStatisticsOfBothPorts(t *testing.T) {
+	got, err := parseStats(output)
+	want := [2]PortStats{
+		{RxPackets: 13, RxMissed: 1, RxBytes: 832, RxErrors: 2, TxPackets: 269, TxErrors: 3, TxBytes: 17216},
+		{RxPackets: 269, RxBytes: 17216, TxPackets: 13, TxBytes: 832},
+	}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	for _, bad := range []string{
+		"", strings.Replace(output, "port 1 ", "port x ", 1),
+		strings.ReplaceAll(output, "RX-packets", "packets"),
+	} {
+		if _, err := parseStats(bad); err == nil {
+			t.Errorf("took %q for statistics", bad)
+		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	c := Config{Name: "load", Sockets: [2]string{"/a", "/b"}, Server: true, NotMergeable: true, Queues: 2, FrameBytes: 64}
+	line := strings.Join(c.args(), " ")
+	for _, want := range []string{
+		"--single-file-segments", "net_virtio_user1,path=/b,queues=2,queue_size=1024,server=1,mrg_rxbuf=0", "--txpkts=64",
+		"--rxq=2", "--forward-mode=io",
+	} {
+		if !strings.Contains(line, want) {
+			t.Errorf("no %s in %s", want, line)
+		}
+	}
+	v := Config{Vhost: true, Sockets: c.Sockets, NoHugepages: true}
+	line = strings.Join(v.args(), " ")
+	if !strings.Contains(line, "net_vhost0,iface=/a,queues=1") || strings.Contains(line, "virtio_user") ||
+		!strings.Contains(line, "--no-huge") || strings.Contains(line, "--in-memory") {
+		t.Errorf("vhost without hugepages: %s", line)
+	}
+}
