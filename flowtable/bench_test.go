@@ -51,8 +51,8 @@ func BenchmarkClassify(b *testing.B) {
 			p := NewPipeline(Config{})
 			for i := range masks {
 				r := rule(b, "priority=10,udp,actions=2")
-				// No packet comes from there, so every mask is tried.
-				r.Match.Mask[wordIPv4] = uint64(i+1)<<32 | 0x80<<56
+				// No packet comes from there, so every mask is tried; and packets in a row differ in where they go.
+				r.Match.Mask[wordIPv4] = uint64(i+1)<<32 | 0x80<<56 | 0xffffffff
 				r.Match.Key[wordIPv4] = 0x80 << 56
 				if err := p.Add(r); err != nil {
 					b.Fatal(err)
@@ -120,5 +120,27 @@ func BenchmarkChange(b *testing.B) {
 			b.Fatal(err)
 		}
 		p.Delete(Filter{Strict: true, Match: r.Match, Priority: r.Priority})
+	}
+}
+
+// BenchmarkExpire is one look at 100000 rules that have timeouts and are in use.
+func BenchmarkExpire(b *testing.B) {
+	now := time.Unix(1_700_000_000, 0)
+	p := NewPipeline(Config{Now: func() time.Time { return now }})
+	base := rule(b, "idle_timeout=60,udp,nw_dst=10.0.0.1,actions=2")
+	changes := make([]Change, 100_000)
+	for i := range changes {
+		r := *base
+		r.Match.Key[wordIPv4] = uint64(i)
+		changes[i].Rule = &r
+	}
+	if err := p.Apply(changes); err != nil {
+		b.Fatal(err)
+	}
+	p.NewLookup(LookupConfig{})
+	for b.Loop() {
+		if gone := p.Expire(now); len(gone) != 0 {
+			b.Fatal(len(gone))
+		}
 	}
 }

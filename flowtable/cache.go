@@ -13,46 +13,63 @@ package flowtable
 // changes, memory that has something old in it is not looked at before it was cleared. That happens piecemeal, one
 // piece for each batch, while the cache is smaller than it could be.
 type cache struct {
-	words   []uint64
-	stride  int
-	keys    int // words of key
+	base    *uint64 // words
 	setMask uint64
-	cleared int // words, from the start, that hold nothing old
+	stride  uintptr // bytes from entry to entry
+	keys    int     // words of key
+
+	words   []uint64
+	cleared int  // words, from the start, that hold nothing old
+	filled  bool // since configure
 	random  uint64
 }
 
+// entry is a view of one: its word, then its key. Only as much of it as the layout's stride is its own.
+type entry [1 + KeyWords]uint64
+
 const (
 	ways     = 8
-	pathBits = 24
+	pathBits = 25
 	pathMask = 1<<pathBits - 1
 	lineSize = 64
+	wordSize = 8
 
-	// bytesPerEntry of CacheEntries: two entries of three words of key, or one of seven.
-	bytesPerEntry = 64
+	// wordsPerEntry of CacheEntries: two entries of three words of key, or one of seven.
+	wordsPerEntry = 2 * minStride
 
 	clearFirst = 8192 // words cleared at once when everything is forgotten
 	clearPiece = 4096 // words cleared for each batch after that
 )
 
+// maxEntries is the most entries that a cache for entries flows can have.
+func maxEntries(entries int) int { return entries * wordsPerEntry / minStride }
+
+// cacheWords is how many words a cache for entries flows takes: behind the last entry there is room for a view of it.
+func cacheWords(entries int) int { return entries*wordsPerEntry + len(entry{}) }
+
 func newCache(c *carver, entries int, seed uint64) cache {
-	words := carve[uint64](c, entries*bytesPerEntry/8)
-	return cache{words: words, cleared: len(words), random: seed | 1}
+	words := carve[uint64](c, cacheWords(entries))
+	base := &words[0]
+	words = words[:entries*wordsPerEntry]
+	return cache{base: base, words: words, cleared: len(words), random: seed | 1}
 }
 
 // configure forgets everything and lays entries out anew.
-func (c *cache) configure(l *layout, fresh bool) {
-	c.stride, c.keys = l.stride, l.shape.n
-	if !fresh {
+func (c *cache) configure(l *layout) {
+	c.stride, c.keys = uintptr(l.stride)*wordSize, l.shape.n
+	if c.filled {
 		c.cleared = min(len(c.words), clearFirst)
 		clear(c.words[:c.cleared])
+		c.filled = false
 	}
 	c.resize()
 }
 
 // resize uses as many sets as are clear: a power of two.
 func (c *cache) resize() {
-	sets := len(c.words) / (ways * c.stride)
-	for sets*ways*c.stride > c.cleared {
+	set := ways * int(c.stride) / wordSize
+	sets := len(c.words) / set
+	for sets*set > c.cleared {
 		sets /= 2
 	}
 	c.setMask = uint64(sets - 1)
@@ -72,50 +89,33 @@ func (c *cache) clearMore() {
 // capacity is the number of entries in use or free.
 func (c *cache) capacity() uint64 { return (c.setMask + 1) * ways }
 
-// way returns the n-th entry to look at for hash.
-func (c *cache) way(hash uint64, n uint64) []uint64 {
-	i := ((hash&c.setMask)*ways + (hash>>61 ^ n)) * uint64(c.stride)
-	return c.words[i : i+uint64(c.stride) : i+uint64(c.stride)]
-}
-
 // find returns the entry for key, nil if there is none.
-func (c *cache) find(hash uint64, key *Key) []uint64 {
+func (c *cache) find(hash uint64, key *Key) *entry {
 	for n := range uint64(ways) {
-		e := c.way(hash, n)
-		if e[0] == 0 {
-			continue
-		}
-		same := true
-		for i, w := range e[1 : c.keys+1] {
-			if w != key[i] {
-				same = false
-				break
-			}
-		}
-		if same {
+		if e := c.way(hash, n); e[0] != 0 && key.sameWords((*Key)(e[1:]), c.keys) {
 			return e
 		}
 	}
 	return nil
 }
 
-// insert puts a key that is not there on a free way, or on a random one. It reports whether that one was taken.
-func (c *cache) insert(hash uint64, key *Key, word uint64) (evicted bool) {
-	var e []uint64
+// room returns a free entry for hash or, if there is none, one at random.
+func (c *cache) room(hash uint64) *entry {
 	for n := range uint64(ways) {
-		if e = c.way(hash, n); e[0] == 0 {
-			break
+		if e := c.way(hash, n); e[0] == 0 {
+			return e
 		}
 	}
-	if e[0] != 0 {
-		evicted = true
-		// xorshift64 (Marsaglia, "Xorshift RNGs", 2003)
-		c.random ^= c.random << 13
-		c.random ^= c.random >> 7
-		c.random ^= c.random << 17
-		e = c.way(hash, c.random>>32%ways)
-	}
+	// xorshift64 (Marsaglia, "Xorshift RNGs", 2003)
+	c.random ^= c.random << 13
+	c.random ^= c.random >> 7
+	c.random ^= c.random << 17
+	return c.way(hash, c.random>>32%ways)
+}
+
+// set fills e.
+func (c *cache) set(e *entry, word uint64, key *Key) {
 	e[0] = word
 	copy(e[1:], key[:c.keys])
-	return evicted
+	c.filled = true
 }

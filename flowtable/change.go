@@ -203,17 +203,17 @@ func (x *txn) replace(r *Rule) (uint32, error) {
 }
 
 // add adds r. As OpenFlow 1.3 §6.4 has it, a rule that replaces another begins its duration anew, and keeps the
-// counters unless FlagResetCounts is set.
+// counters unless FlagResetCounts is set. FlagCheckOverlap is not about the rule that is replaced, as in Open vSwitch.
 func (x *txn) add(r *Rule) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
-	if r.Flags&FlagCheckOverlap != 0 {
+	old := x.p.exact(r.Table, &r.Match, r.Priority)
+	if old == noSlot && r.Flags&FlagCheckOverlap != 0 {
 		if err := x.checkOverlap(r); err != nil {
 			return err
 		}
 	}
-	old := x.p.exact(r.Table, &r.Match, r.Priority)
 	slot, err := x.insert(r, x.now)
 	if err != nil || old == noSlot {
 		return err
@@ -351,18 +351,12 @@ func (p *Pipeline) Expire(now time.Time) []RuleStats {
 	x.now = now
 	var gone []RuleStats
 	for slot := range p.timed {
-		c := p.slab.chunks.at(slot)
-		s := p.stats(slot, now)
-		switch {
-		case c.hard != 0 && s.HardAge >= time.Duration(c.hard)*time.Second:
-			s.Reason = ReasonHardTimeout
-		case c.idle != 0 && s.IdleAge >= time.Duration(c.idle)*time.Second:
-			s.Reason = ReasonIdleTimeout
-		default:
-			continue
+		if reason := p.expired(slot, now); reason != ReasonNone {
+			s := p.stats(slot, now)
+			s.Reason = reason
+			gone = append(gone, s)
+			x.remove(slot)
 		}
-		gone = append(gone, s)
-		x.remove(slot)
 	}
 	slices.SortFunc(gone, func(a, b RuleStats) int {
 		return cmp.Or(cmp.Compare(a.Rule.Table, b.Rule.Table), cmp.Compare(b.Rule.Priority, a.Rule.Priority))
@@ -377,13 +371,38 @@ func (p *Pipeline) Expire(now time.Time) []RuleStats {
 	return gone
 }
 
+// expired reports whether a rule's time is over. It is asked for every rule with a timeout, every second, so it looks at
+// counters only when the rule's idle timeout would be over without them.
+func (p *Pipeline) expired(slot uint32, now time.Time) Reason {
+	c := p.slab.chunks.at(slot)
+	if c.hard != 0 && now.Sub(time.Unix(0, c.modified)) >= time.Duration(c.hard)*time.Second {
+		return ReasonHardTimeout
+	}
+	last := uint64(max(0, now.Unix()-int64(c.idle)))
+	if c.idle == 0 || c.used > last {
+		return ReasonNone
+	}
+	if _, _, c.used = p.counts(slot, 0, 0, 0); c.used > last {
+		return ReasonNone
+	}
+	return ReasonIdleTimeout
+}
+
 // PipelineStats are the sizes of a pipeline.
 type PipelineStats struct {
-	Rules      int    // in all tables
-	Tables     int    // tables with rules
-	Masks      int    // distinct masks, by table: the bound on the work of one classification in a table
-	Actions    int    // distinct action lists
-	Generation uint64 // grows with every transaction that changed something
+	Rules      int          // in all tables
+	Tables     int          // tables with rules
+	ByTable    []TableStats // tables with rules, in their order
+	Masks      int          // distinct masks, by table: the bound on the work of one classification in a table
+	Actions    int          // distinct action lists
+	Generation uint64       // grows with every transaction that changed something
+}
+
+// TableStats are the sizes of a table that has rules.
+type TableStats struct {
+	Table uint8
+	Rules int
+	Masks int // distinct masks: the bound on the work of one classification
 }
 
 // Stats returns the sizes.
@@ -394,6 +413,11 @@ func (p *Pipeline) Stats() PipelineStats {
 	s := PipelineStats{Rules: p.rules, Actions: len(p.actions.byText), Generation: st.gen}
 	for i := range st.tables {
 		if n := len(st.tables[i]); n > 0 {
+			t := TableStats{Table: uint8(i), Masks: n}
+			for _, ref := range st.tables[i] {
+				t.Rules += ref.t.count
+			}
+			s.ByTable = append(s.ByTable, t)
 			s.Tables++
 			s.Masks += n
 		}

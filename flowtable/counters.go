@@ -9,6 +9,7 @@ import "sync/atomic"
 type counter struct {
 	packets, bytes uint64
 	used           uint64 // Unix seconds of the last packet
+	_              uint64 // so that none straddles two cache lines
 }
 
 type counterChunk [chunkSize]counter

@@ -53,12 +53,28 @@ func Extract(p *packet.Packet, inPort uint32, k *Key) {
 	extract(p.Header(), p.Len(), inPort, depthL4, k)
 }
 
-// extract reads the header window h of a frame of n bytes into k.
-func extract(h []byte, n int, inPort uint32, d depth, k *Key) {
+// read extracts what rules with this layout look at from p, pulling more of the frame into its window if need be. It
+// fails when a chain of headers goes on where the window cannot.
+func (l *layout) read(b *packet.Batch, p *packet.Packet, k *Key) bool {
+	// Frames that lie in one piece do not get further than others, nor can they make the chain's walk long.
+	h := p.Header()
+	h = h[:min(len(h), packet.MaxWindow)]
+	for !extract(h, p.Len(), b.InPort, l.depth, k) && l.chased {
+		if !b.Pull(p) {
+			return false
+		}
+		h = p.Header()
+	}
+	return true
+}
+
+// extract reads the header window h of a frame of n bytes into k. It reports whether the window was long enough: false
+// means that fields of the protocol or the transport header are missing which the frame may well have.
+func extract(h []byte, n int, inPort uint32, d depth, k *Key) bool {
 	*k = Key{}
 	k[wordPort] = uint64(inPort) << shiftInPort
 	if d == depthPort || len(h) < ethHeader {
-		return
+		return true
 	}
 	k[wordDst] = uint64(binary.BigEndian.Uint32(h))<<32 | uint64(binary.BigEndian.Uint16(h[4:]))<<16
 	k[wordSrc] = uint64(binary.BigEndian.Uint32(h[6:]))<<32 | uint64(binary.BigEndian.Uint16(h[10:]))<<16
@@ -74,16 +90,17 @@ func extract(h []byte, n int, inPort uint32, d depth, k *Key) {
 	}
 	k[wordPort] |= uint64(t) << shiftEthType
 	if d == depthL2 {
-		return
+		return true
 	}
 	switch t {
 	case ethIPv4:
-		extractIPv4(h, n, off, d, k)
+		return extractIPv4(h, n, off, d, k)
 	case ethIPv6:
-		extractIPv6(h, n, off, d, k)
+		return extractIPv6(h, n, off, d, k)
 	case ethARP, ethRARP:
 		extractARP(h[off:], k)
 	}
+	return true
 }
 
 // extractTags reads up to two tags and returns where the EtherType behind them lies. A tag counts when the next
@@ -134,16 +151,17 @@ func extractARP(b []byte, k *Key) {
 	k[wordIPv4] = uint64(binary.BigEndian.Uint32(b[14:]))<<shiftIPSrc | uint64(binary.BigEndian.Uint32(b[24:]))
 }
 
-// extractIPv4 reads the IPv4 header at off (RFC 791). n is the frame's length, which may exceed the window's.
-func extractIPv4(h []byte, n, off int, d depth, k *Key) {
+// extractIPv4 reads the IPv4 header at off (RFC 791). n is the frame's length, which may exceed the window's; false says
+// that it does and matters.
+func extractIPv4(h []byte, n, off int, d depth, k *Key) bool {
 	if len(h) < off+ipv4Header {
-		return
+		return n < off+ipv4Header
 	}
 	b := h[off:]
 	ihl := int(b[0]&0xf) * 4
 	total := int(binary.BigEndian.Uint16(b[2:]))
 	if ihl < ipv4Header || ihl > total || total > n-off {
-		return
+		return true
 	}
 	k[wordIPv4] = uint64(binary.BigEndian.Uint32(b[12:]))<<shiftIPSrc | uint64(binary.BigEndian.Uint32(b[16:]))
 	w := uint64(b[9])<<shiftProto | uint64(b[1])<<shiftTOS | uint64(b[8])<<shiftTTL
@@ -155,36 +173,39 @@ func extractIPv4(h []byte, n, off int, d depth, k *Key) {
 		}
 	}
 	k[wordL4] = w | frag<<shiftFrag
-	if d == depthL4 && frag&fragLater == 0 && len(h) >= off+ihl {
-		extractL4(h[off+ihl:], total-ihl, b[9], k)
+	if d != depthL4 || frag&fragLater != 0 {
+		return true
 	}
+	return extractL4(h[min(off+ihl, len(h)):], total-ihl, b[9], k)
+}
+
+// l4Headers is how much of a protocol's header must be there for its fields to count.
+var l4Headers = [256]uint8{
+	protoTCP: tcpHeader, protoUDP: udpHeader, protoSCTP: sctpHeader,
+	protoICMP: icmpHeader, protoIGMP: icmpHeader, protoICMP6: icmpHeader,
 }
 
 // extractL4 reads the ports, or type and code, of the header in h, of which n bytes exist in the datagram. A header
-// that is cut short, by the datagram or by the window, leaves them zero. So does a TCP data offset that cannot be.
-func extractL4(h []byte, n int, proto uint8, k *Key) {
-	whole := n
-	n = min(n, len(h))
+// that is cut short by the datagram leaves them zero. So does a TCP data offset that cannot be. It reports false when
+// the window is what cuts the header.
+func extractL4(h []byte, n int, proto uint8, k *Key) bool {
+	need := int(l4Headers[proto])
+	if n < need || need == 0 {
+		return true
+	}
+	if len(h) < need {
+		return false
+	}
 	switch proto {
 	case protoTCP:
-		if n < tcpHeader {
-			return
-		}
-		if offset := int(h[12]>>4) * 4; offset >= tcpHeader && offset <= whole { // RFC 9293 §3.1
+		if offset := int(h[12]>>4) * 4; offset >= tcpHeader && offset <= n { // RFC 9293 §3.1
 			k[wordL4] |= uint64(binary.BigEndian.Uint32(h))
 			k[wordSrc] |= uint64(binary.BigEndian.Uint16(h[12:]) & 0xfff)
 		}
-	case protoUDP:
-		if n >= udpHeader {
-			k[wordL4] |= uint64(binary.BigEndian.Uint32(h))
-		}
-	case protoSCTP:
-		if n >= sctpHeader {
-			k[wordL4] |= uint64(binary.BigEndian.Uint32(h))
-		}
-	case protoICMP, protoIGMP, protoICMP6:
-		if n >= icmpHeader {
-			k[wordL4] |= uint64(h[0])<<shiftTPSrc | uint64(h[1])
-		}
+	case protoUDP, protoSCTP:
+		k[wordL4] |= uint64(binary.BigEndian.Uint32(h))
+	default:
+		k[wordL4] |= uint64(h[0])<<shiftTPSrc | uint64(h[1])
 	}
+	return true
 }

@@ -13,71 +13,96 @@ const (
 )
 
 const (
-	extMin          = 8
-	ipv6FragOffset  = 0xfff8
-	ipv6FragBits    = 0xfff9 // offset and more-fragments flag
-	ipv6FragmentLen = 8
+	extMin         = 8
+	ipv6FragOffset = 0xfff8
+	ipv6FragBits   = 0xfff9 // offset and more-fragments flag
 )
 
-// extractIPv6 reads the IPv6 header at off (RFC 8200 §3). n is the frame's length, which may exceed the window's.
-func extractIPv6(h []byte, n, off int, d depth, k *Key) {
+// extractIPv6 reads the IPv6 header at off (RFC 8200 §3). n is the frame's length, which may exceed the window's; false
+// says that it does and matters.
+func extractIPv6(h []byte, n, off int, d depth, k *Key) bool {
 	if len(h) < off+ipv6Header {
-		return
+		return n < off+ipv6Header
 	}
 	b := h[off:]
 	payload := int(binary.BigEndian.Uint16(b[4:]))
 	if payload+ipv6Header > n-off {
-		return
+		return true
 	}
 	k[wordIPv6S] = binary.BigEndian.Uint64(b[8:])
 	k[wordIPv6S+1] = binary.BigEndian.Uint64(b[16:])
 	k[wordIPv6D] = binary.BigEndian.Uint64(b[24:])
 	k[wordIPv6D+1] = binary.BigEndian.Uint64(b[32:])
-	proto, frag, rest, left, ok := skipExtensions(b[ipv6Header:], payload, b[6])
-	if !ok {
-		return
+	c := chain{rest: b[ipv6Header:], left: payload, proto: b[6]}
+	if end := c.skip(); end != chainWhole {
+		return end != chainCut
 	}
 	tos := binary.BigEndian.Uint16(b) >> 4 & 0xff
-	k[wordL4] = uint64(proto)<<shiftProto | uint64(tos)<<shiftTOS | uint64(b[7])<<shiftTTL | frag<<shiftFrag
-	if d == depthL4 && frag&fragLater == 0 {
-		extractL4(rest, left, proto, k)
+	k[wordL4] = uint64(c.proto)<<shiftProto | uint64(tos)<<shiftTOS | uint64(b[7])<<shiftTTL | c.frag<<shiftFrag
+	if d != depthL4 || c.frag&fragLater != 0 {
+		return true
 	}
+	return extractL4(c.rest, c.left, c.proto, k)
 }
 
-// skipExtensions walks the extension headers in h, of which left bytes exist in the datagram, and returns the protocol
-// behind them. A fragment but the first has the fragment header's own number as its protocol, as in Open vSwitch. ok is
-// false when a header is cut short; one that reaches out of the window counts as cut.
-func skipExtensions(h []byte, left int, next uint8) (proto uint8, frag uint64, rest []byte, n int, ok bool) {
+// chain is the way along extension headers.
+type chain struct {
+	rest  []byte // of the window
+	left  int    // bytes that exist in the datagram, which may be more
+	proto uint8  // of what is next
+	frag  uint64
+}
+
+// chainEnd is how a chain ended.
+type chainEnd uint8
+
+const (
+	chainWhole  chainEnd = iota // at a protocol
+	chainBroken                 // a header is longer than the datagram
+	chainCut                    // a header is longer than the window
+)
+
+// skip walks to the protocol behind the extension headers. A fragment but the first has the fragment header's own number
+// as its protocol, as in Open vSwitch.
+func (c *chain) skip() chainEnd {
 	for {
-		size := 0
-		switch next {
-		case extHopByHop, extRouting, extDest:
-			if min(left, len(h)) < extMin {
-				return 0, 0, nil, 0, false
-			}
-			size = (int(h[1]) + 1) * 8
+		size := extMin
+		switch c.proto {
+		case extHopByHop, extRouting, extDest, extAuth, extFragment:
+		default:
+			return chainWhole
+		}
+		if end := c.reaches(size); end != chainWhole {
+			return end
+		}
+		switch c.proto {
 		case extAuth:
-			if min(left, len(h)) < extMin {
-				return 0, 0, nil, 0, false
-			}
-			size = (int(h[1]) + 2) * 4
+			size = (int(c.rest[1]) + 2) * 4
 		case extFragment:
-			if min(left, len(h)) < ipv6FragmentLen {
-				return 0, 0, nil, 0, false
-			}
-			size = ipv6FragmentLen
-			if f := binary.BigEndian.Uint16(h[2:]); f&ipv6FragBits != 0 {
-				frag = fragAny
+			if f := binary.BigEndian.Uint16(c.rest[2:]); f&ipv6FragBits != 0 {
+				c.frag = fragAny
 				if f&ipv6FragOffset != 0 {
-					return extFragment, fragMask, nil, 0, true
+					c.frag = fragMask
+					return chainWhole
 				}
 			}
 		default:
-			return next, frag, h, left, true
+			size = (int(c.rest[1]) + 1) * 8
 		}
-		if min(left, len(h)) < size {
-			return 0, 0, nil, 0, false
+		if end := c.reaches(size); end != chainWhole {
+			return end
 		}
-		next, h, left = h[0], h[size:], left-size
+		c.proto, c.rest, c.left = c.rest[0], c.rest[size:], c.left-size
 	}
+}
+
+// reaches tells whether the next size bytes are there.
+func (c *chain) reaches(size int) chainEnd {
+	switch {
+	case c.left < size:
+		return chainBroken
+	case len(c.rest) < size:
+		return chainCut
+	}
+	return chainWhole
 }

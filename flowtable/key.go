@@ -111,6 +111,19 @@ func (m *Match) Overlaps(o *Match) bool {
 	return true
 }
 
+// sameWords reports whether the first n words of k and o are the same.
+func (k *Key) sameWords(o *Key, n int) bool {
+	for i := range k {
+		if i == n {
+			break
+		}
+		if k[i] != o[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // The tags of a key.
 
 func (k *Key) outerTag() uint16 { return uint16(k[wordPort]) }

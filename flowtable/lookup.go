@@ -31,9 +31,10 @@ type Lookup struct {
 	composer composer
 	seed     uint64
 
+	refs      [packet.BatchSize]uint32 // programs
+	path      [packet.BatchSize]uint32
 	hashes    [packet.BatchSize]uint64
 	keys      [packet.BatchSize]Key // compacted
-	path      [packet.BatchSize]uint32
 	addresses [packet.BatchSize]uintptr
 }
 
@@ -45,13 +46,14 @@ type LookupConfig struct {
 	// ports do), half as many with IPv6 addresses and much else.
 	CacheEntries int
 	// Memory returns size bytes of zeroed memory that stays as long as the Lookup, for instance from hugepages of the
-	// thread's NUMA node. Nil means Go's heap. It is called once, with about 200 bytes for each entry and 4 MiB.
+	// thread's NUMA node. Nil means Go's heap. It is called once, with about 220 bytes for each entry and 4 MiB more at
+	// most: 10.5 MiB by default. Nothing of it is touched before it is used.
 	Memory func(size int) []byte
 }
 
 // Sizes of caches.
 const (
-	DefaultCacheEntries = 8192
+	DefaultCacheEntries = 32768
 	MaxCacheEntries     = 1 << 23
 	minCacheEntries     = 1024
 )
@@ -67,7 +69,7 @@ func (p *Pipeline) NewLookup(cfg LookupConfig) *Lookup {
 	for size < min(entries, MaxCacheEntries) {
 		size *= 2
 	}
-	need := size*bytesPerEntry + programMemory(size) + lineSize
+	need := carvedSize[uint64](cacheWords(size)) + programMemory(size) + lineSize
 	var mem []byte
 	if cfg.Memory != nil {
 		mem = cfg.Memory(need)
@@ -85,7 +87,7 @@ func (p *Pipeline) NewLookup(cfg LookupConfig) *Lookup {
 	l.counters.Store(new([]*counterChunk))
 	l.growCounters(len(p.slab.chunks))
 	l.layout = p.state.Load().layout
-	l.cache.configure(l.layout, true)
+	l.cache.configure(l.layout)
 	l.stats.capacity = l.cache.capacity()
 	p.lookups = append(p.lookups, l)
 	return l
@@ -104,13 +106,12 @@ func (p *Pipeline) CloseLookup(l *Lookup) {
 	}
 }
 
-// Ref names the program of packet i of the last batch: packets with equal refs have equal ops. A ref is not given to
-// another program later.
-func (l *Lookup) Ref(i int) uint32 { return l.programs.base + l.programs.paths[l.path[i]].program }
+// Ref names the program of packet i of the last batch: packets of the batch with equal refs have equal ops.
+func (l *Lookup) Ref(i int) uint32 { return l.refs[i] }
 
 // Ops is what to do with packet i of the last batch, never empty. It is valid until the next Batch and not to be
 // changed.
-func (l *Lookup) Ops(i int) []Op { return l.programs.opsOf(l.programs.paths[l.path[i]].program) }
+func (l *Lookup) Ops(i int) []Op { return l.programs.opsOf(l.refs[i]) }
 
 // Batch resolves every packet of b, as it is now, and credits the rules that each meets. b.InPort is the OpenFlow
 // number of the port of arrival in this bridge. All packets of a batch see the same rules.
@@ -118,77 +119,118 @@ func (l *Lookup) Ops(i int) []Op { return l.programs.opsOf(l.programs.paths[l.pa
 // A cached flow costs its extraction, one probe and its counters. A flow that was cached before the last rule changes
 // costs a comparison with what changed, and is classified again only if that touches it. A flow that is not cached is
 // classified here and now.
+//
+// Headers that reach out of a packet's window are pulled into it when rules look there (see [packet.Batch.Pull]). A
+// packet whose headers are longer than that is dropped, since nobody can tell which rule is for it.
 func (l *Lookup) Batch(b *packet.Batch) {
 	n := b.Len()
 	if n == 0 {
 		return
 	}
-	// Announce, then read again: what is read second cannot be older than what the control side was told.
-	atomic.StoreUint64(&l.active, l.p.state.Load().gen)
-	st := l.p.state.Load()
+	l.start()
+	layout := l.p.state.Load().layout
+	for {
+		if layout != l.layout {
+			l.forget(layout)
+		}
+		// Reads guest memory, which may fault; so it comes before anything that must be taken back.
+		cut := l.extract(b, n)
 
-	if st.layout != l.layout || l.programs.full() {
-		l.forget(st.layout)
+		// Announce, then read again: what is read second cannot be older than what the control side was told.
+		atomic.StoreUint64(&l.active, l.p.state.Load().gen)
+		st := l.p.state.Load()
+		if layout = st.layout; layout == l.layout {
+			l.resolveAll(st, n, cut)
+			l.credit(b, n)
+			store(&l.active, 0)
+			return
+		}
+		store(&l.active, 0) // rules came in between that look at other fields
+	}
+}
+
+// start frees what the last batch was using.
+func (l *Lookup) start() {
+	crumbled := l.programs.crumbled()
+	l.programs.begin()
+	if crumbled {
+		l.forget(l.layout)
 	}
 	l.cache.clearMore()
-	if l.layout.portOnly {
-		l.onePort(st, b, n)
-	} else {
-		l.each(st, b, n)
-	}
-	l.credit(b, n)
-
-	store(&l.active, 0)
 }
 
 // forget empties the cache and adopts a layout.
 func (l *Lookup) forget(layout *layout) {
-	if l.programs.full() {
-		l.programs.flush()
-	}
+	l.programs.flush()
 	l.layout = layout
-	l.cache.configure(layout, false)
+	l.cache.configure(layout)
 	s := &l.stats
 	store(&s.flushes, s.flushes+1)
 	store(&s.entries, 0)
 }
 
-// onePort resolves a batch whose packets all have the same key, because no rule looks into packets.
-func (l *Lookup) onePort(st *state, b *packet.Batch, n int) {
-	var key Key
-	extract(nil, 0, b.InPort, depthPort, &key)
-	l.hashes[0] = l.layout.shape.pick(&key, &l.keys[0], l.seed)
-	var t tally
-	path := l.resolve(st, 0, &t)
-	for i := range n {
-		l.path[i] = path
+// extract fills in keys and hashes, all before any is looked up, so that the cache's memory is on its way meanwhile. cut
+// has the bits of the packets whose headers could not be read as far as rules look.
+func (l *Lookup) extract(b *packet.Batch, n int) (cut uint32) {
+	shape := &l.layout.shape
+	if l.layout.portOnly {
+		var key Key
+		extract(nil, 0, b.InPort, depthPort, &key)
+		l.hashes[0] = shape.pick(&key, &l.keys[0], l.seed)
+		return 0
 	}
-	if t.misses == 0 {
-		t.hits = uint64(n)
-	} else {
-		t.hits = uint64(n - 1)
-	}
-	l.publish(&t)
-}
-
-// each resolves packet by packet, in stages, so that the memory of each stage is on its way while the one before works.
-func (l *Lookup) each(st *state, b *packet.Batch, n int) {
-	shape, d := &l.layout.shape, l.layout.depth
 	for i := range n {
 		var key Key
 		p := b.Packet(i)
-		extract(p.Header(), p.Len(), b.InPort, d, &key)
+		if !l.layout.read(b, p, &key) {
+			cut |= 1 << i
+		}
 		l.hashes[i] = shape.pick(&key, &l.keys[i], l.seed)
-		l.addresses[i] = addressOf(&l.cache.way(l.hashes[i], 0)[0])
+		l.addresses[i] = addressOf(l.cache.way(l.hashes[i], 0))
 	}
 	prefetch(&l.addresses[0], n)
+	return cut
+}
+
+// resolveAll fills in paths.
+func (l *Lookup) resolveAll(st *state, n int, cut uint32) {
 	var t tally
+	if l.layout.portOnly {
+		// No rule looks into packets, so that all have the same key.
+		path := l.resolve(st, 0, &t)
+		for i := range n {
+			l.path[i] = path
+		}
+		l.again(path, n-1, &t)
+		l.publish(&t)
+		return
+	}
+	last := -1
 	for i := range n {
-		l.path[i] = l.resolve(st, i, &t)
+		switch {
+		case cut>>i&1 != 0:
+			l.path[i] = tooLongID
+			t.misses++
+		case last >= 0 && l.hashes[i] == l.hashes[last] && l.keys[i].sameWords(&l.keys[last], l.layout.shape.n):
+			l.path[i] = l.path[last]
+			l.again(l.path[i], 1, &t)
+		default:
+			l.path[i] = l.resolve(st, i, &t)
+			last = i
+		}
 	}
 	l.publish(&t)
-	if l.programs.npaths > prefetchPaths {
+	if l.programs.pathIDs.live > prefetchPaths {
 		l.prefetchCounters(n)
+	}
+}
+
+// again counts n packets that have the key of one before, whose path is given.
+func (l *Lookup) again(path uint32, n int, t *tally) {
+	if path < firstID {
+		t.misses += uint64(n)
+	} else {
+		t.hits += uint64(n)
 	}
 }
 
@@ -213,7 +255,7 @@ func (l *Lookup) prefetchCounters(n int) {
 
 // tally is what one batch adds to the statistics.
 type tally struct {
-	hits, misses, revalidated, evicted, inserted uint64
+	hits, misses, revalidated, evicted, inserted, removed uint64
 }
 
 // resolve returns the path of packet i.
@@ -221,7 +263,8 @@ func (l *Lookup) resolve(st *state, i int, t *tally) uint32 {
 	key, hash := &l.keys[i], l.hashes[i]
 	if !l.cached {
 		t.misses++
-		return l.compose(st, key)
+		l.classify(st, key)
+		return l.programs.temporary(&l.composer)
 	}
 	e := l.cache.find(hash, key)
 	if e != nil {
@@ -239,17 +282,35 @@ func (l *Lookup) resolve(st *state, i int, t *tally) uint32 {
 			return uint32(word & pathMask)
 		}
 	}
+	return l.miss(st, i, e, t)
+}
+
+// miss classifies packet i and caches the result: in e, if that is not nil, or where there is room.
+func (l *Lookup) miss(st *state, i int, e *entry, t *tally) uint32 {
 	t.misses++
-	path := l.compose(st, key)
-	word := st.gen<<pathBits | uint64(path)
-	switch {
-	case e != nil:
-		e[0] = word
-	case l.cache.insert(hash, key, word):
-		t.evicted++
-	default:
-		t.inserted++
+	l.classify(st, &l.keys[i])
+	path, kept := l.programs.intern(&l.composer)
+	if kept {
+		l.programs.acquire(path)
 	}
+	stale := e != nil
+	if !stale {
+		e = l.cache.room(l.hashes[i])
+	}
+	if old := e[0]; old != 0 {
+		l.programs.bury(uint32(old & pathMask))
+		t.removed++
+		if !stale {
+			t.evicted++
+		}
+	}
+	if !kept {
+		// There was no room for its path. What was given up here makes some, for the next batch.
+		e[0] = 0
+		return path
+	}
+	t.inserted++
+	l.cache.set(e, st.gen<<pathBits|uint64(path), &l.keys[i])
 	return path
 }
 
@@ -263,11 +324,10 @@ func (l *Lookup) expand(key *Key) Key {
 	return full
 }
 
-// compose classifies a compacted key through all tables.
-func (l *Lookup) compose(st *state, key *Key) uint32 {
+// classify takes a compacted key through all tables, which leaves the outcome in the composer.
+func (l *Lookup) classify(st *state, key *Key) {
 	full := l.expand(key)
 	l.composer.compose(st, &full)
-	return l.programs.intern(&l.composer)
 }
 
 func (l *Lookup) publish(t *tally) {
@@ -279,32 +339,44 @@ func (l *Lookup) publish(t *tally) {
 	store(&s.misses, s.misses+t.misses)
 	store(&s.revalidated, s.revalidated+t.revalidated)
 	store(&s.evictions, s.evictions+t.evicted)
-	store(&s.entries, s.entries+t.inserted)
+	store(&s.entries, s.entries+t.inserted-t.removed)
 	store(&s.capacity, l.cache.capacity())
-	store(&s.programs, uint64(l.programs.nlist))
+	store(&s.programs, uint64(l.programs.listIDs.live))
 }
 
-// credit counts the packets for their rules, those that follow each other on one path together.
+// credit counts the packets for their rules, those that follow each other on one path together, and fills in refs.
 func (l *Lookup) credit(b *packet.Batch, n int) {
 	counters := *l.counters.Load()
 	now := l.p.clock.Load()
 	for i := 0; i < n; {
 		path := l.path[i]
-		first := i
-		bytes := uint64(b.Packet(i).Len())
-		for i++; i < n && l.path[i] == path; i++ {
-			bytes += uint64(b.Packet(i).Len())
-		}
 		h := &l.programs.paths[path]
+		first := i
+		for i < n && l.path[i] == path {
+			l.refs[i] = h.program
+			i++
+		}
 		if h.first.slot == noSlot {
 			continue
 		}
-		packets := uint64(i - first)
+		packets, bytes := uint64(i-first), bytesOf(b, first, i)
 		count(counters, h.first, packets, bytes, now)
-		for _, cr := range l.programs.credits[h.more : h.more+h.nmore] {
+		for _, cr := range l.programs.credits.mem[h.more : h.more+h.nmore] {
 			count(counters, cr, packets, bytes, now)
 		}
 	}
+}
+
+// bytesOf is the length of the frames from first to before end.
+func bytesOf(b *packet.Batch, first, end int) uint64 {
+	if end-first == b.Len() {
+		return b.Bytes()
+	}
+	var sum uint64
+	for i := first; i < end; i++ {
+		sum += uint64(b.Packet(i).Len())
+	}
+	return sum
 }
 
 func count(counters []*counterChunk, cr credit, packets, bytes, now uint64) {

@@ -132,7 +132,7 @@ func (p *Pipeline) tupleFor(table uint8, mask *Key) *tuple {
 	t := p.tuples[table][*mask]
 	if t == nil {
 		p.nextID++
-		t = newTuple(p.nextID, table, mask, p.seed)
+		t = newTuple(p.nextID, table, mask, p.seed, &p.slab.newest)
 		p.tuples[table][*mask] = t
 		p.byID[t.id] = t
 	}
@@ -358,16 +358,17 @@ func (p *Pipeline) oldest() uint64 {
 // reclaim takes apart what no reader needs any more. It never waits: what is still in use is left for the next time.
 func (p *Pipeline) reclaim() {
 	oldest := p.oldest()
+	// What is unlinked below is not released before the next time: a Lookup may have met it since oldest was asked for.
 	n := 0
-	for ; n < len(p.removed) && p.removed[n].gen <= oldest; n++ {
-		p.dismantle(p.removed[n].slot)
-	}
-	p.removed = slices.Delete(p.removed, 0, n)
-	n = 0
 	for ; n < len(p.unlinked) && p.unlinked[n].gen <= oldest; n++ {
 		p.slab.release(p.unlinked[n].slot)
 	}
 	p.unlinked = slices.Delete(p.unlinked, 0, n)
+	n = 0
+	for ; n < len(p.removed) && p.removed[n].gen <= oldest; n++ {
+		p.dismantle(p.removed[n].slot)
+	}
+	p.removed = slices.Delete(p.removed, 0, n)
 }
 
 // dismantle unlinks a version that nobody sees and hands its counts on to the version that replaced it.

@@ -146,6 +146,58 @@ func TestTimeoutsRemoveRules(t *testing.T) {
 	}
 }
 
+func TestRulesInUseOutliveTheirIdleTimeout(t *testing.T) {
+	b := newBench(t, "idle_timeout=5,ip,actions=1", "idle_timeout=5,hard_timeout=30,arp,actions=1", "priority=1,actions=2")
+	start := b.now
+	for s := range 60 {
+		b.now = start.Add(time.Duration(s) * time.Second)
+		gone := b.p.Expire(b.now)
+		// ARP is in use all the time, until its hard timeout. IP comes last at 20 s, then its rule is replaced and
+		// inherits that.
+		var want []Reason
+		switch s {
+		case 25:
+			want = []Reason{ReasonIdleTimeout}
+		case 30:
+			want = []Reason{ReasonHardTimeout}
+		}
+		var got []Reason
+		for _, g := range gone {
+			got = append(got, g.Reason)
+			if g.Reason == ReasonIdleTimeout && g.Packets != 11 {
+				t.Errorf("%d packets, want 11", g.Packets)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("after %d s: %v, want %v", s, got, want)
+		}
+		b.send(3, newFrame().arp(1))
+		if s <= 20 && s%2 == 0 {
+			b.send(3, udpTo(1))
+		}
+		if s == 22 {
+			c, err := ParseModify("ip,actions=4", false, somePorts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.p.Apply([]Change{c}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestStatsCountRulesAndMasksByTable(t *testing.T) {
+	b := newBench(t, "ip,actions=1", "arp,actions=1", "in_port=1,actions=2", "table=7,udp,tp_dst=1,actions=1",
+		"table=253,actions=drop", "table=9,actions=drop")
+	b.p.Delete(Filter{HasTable: true, Table: 9})
+	s := b.p.Stats()
+	want := []TableStats{{0, 3, 2}, {7, 1, 1}, {253, 1, 1}}
+	if !slices.Equal(s.ByTable, want) || s.Rules != 5 || s.Tables != 3 || s.Masks != 4 {
+		t.Errorf("got %+v, want tables %v", s, want)
+	}
+}
+
 func TestDropReasonsSayWhy(t *testing.T) {
 	for _, c := range []struct {
 		rules []string

@@ -4,26 +4,37 @@ import "weft/internal/packet"
 
 // programs holds what cached flows resolved to, each thing once: programs (what to do with a packet) and paths (a
 // program and the rules to credit). A flow names its path, so that a million flows of a few rules share a few paths.
-// All memory is there from the start and pointer-free; when it is used up, everything is forgotten, with the cache, and
-// begins anew.
+//
+// Cache entries count as users of their paths, and paths of their programs. What loses its last user is free after the
+// batch, so memory never has to be searched or emptied to be used again, however many flows and rules come and go.
+// There are as many ids as the cache can have entries. Only ops and credits can run out, when most programs are long; a
+// packet whose program finds no room gets a path for the batch alone.
+//
+// All memory is there from the start, pointer-free, and touched when it is first used.
 type programs struct {
 	list    []program
-	ops     []Op
 	paths   []pathHeader
-	credits []credit
+	ops     pool[Op]
+	credits pool[credit]
 
-	nlist, nops, npaths, ncredits int
+	listIDs, pathIDs ids
+	// Hash tables of chains over list and paths, linked by next.
+	listHeads, pathHeads []uint32
 
-	// Hash indexes over list and paths. An entry is an epoch above an id; another epoch's entry is a free place.
-	listIndex, pathIndex []uint64
-	epoch                uint64 // 1 and up
-	base                 uint32 // Ref of list[0]: grows with every flush, so that a ref is not used for two programs
+	// Paths that lost a cache entry in this batch, each maybe its last.
+	dead  [packet.BatchSize]uint32
+	ndead int
+
+	// What of this batch's own memory is in use: paths and their programs, ops, credits.
+	ntemp, tempOps, tempCredits int
 }
 
 // program is a range of ops.
 type program struct {
 	off, n uint32
-	hash   uint64
+	users  uint32
+	next   uint32 // in its chain, or among the free ones
+	hash   uint32
 }
 
 // pathHeader is a program and whom to credit: the first rule here, more in credits.
@@ -31,13 +42,21 @@ type pathHeader struct {
 	program     uint32
 	more, nmore uint32 // range of credits
 	first       credit // slot noSlot: no rule matched
-	_           uint32
-	hash        uint64
+	users       uint32
+	next        uint32 // in its chain, or among the free ones
+	hash        uint32
 }
 
-// room of one batch: what BatchSize misses can take at most.
+// The ids of paths and of programs: none, a few that are always there, those of the running batch, and all others.
 const (
-	roomIDs     = packet.BatchSize
+	noID      = 0
+	tooLongID = 1 // drops for packet.DropHeaderTooLong
+	firstTemp = 2
+	firstID   = firstTemp + packet.BatchSize
+)
+
+// What one batch can take for itself at most.
+const (
 	roomOps     = packet.BatchSize * maxOps
 	roomCredits = packet.BatchSize * (maxResubmits + 1)
 )
@@ -48,75 +67,107 @@ const (
 	extraCredits = 1 << 17
 )
 
-// programSizes are the array lengths for a cache of entries flows.
-func programSizes(entries int) (ids, ops, credits, index int) {
-	return entries + roomIDs,
-		2*entries + min(2*entries, extraOps) + roomOps,
-		2*entries + min(8*entries, extraCredits) + roomCredits,
-		2 * entries
+// programSizes are the array lengths for a cache of entries flows, which can have maxEntries. The ids in use are never
+// more than that, the batch's own and those that the batch replaced.
+func programSizes(entries int) (nids, heads, ops, credits int) {
+	most := maxEntries(entries)
+	return firstID + most + 2*packet.BatchSize, most,
+		2*entries + min(2*entries, extraOps),
+		entries + min(8*entries, extraCredits)
 }
 
 func programMemory(entries int) int {
-	ids, ops, credits, index := programSizes(entries)
-	return carvedSize[program](ids) + carvedSize[Op](ops) + carvedSize[pathHeader](ids) + carvedSize[credit](credits) +
-		2*carvedSize[uint64](index)
+	nids, heads, ops, credits := programSizes(entries)
+	return carvedSize[program](nids) + carvedSize[pathHeader](nids) + 2*carvedSize[uint32](heads) +
+		carvedSize[Op](ops+roomOps) + carvedSize[credit](credits+roomCredits)
 }
 
 func newPrograms(c *carver, entries int) programs {
-	ids, ops, credits, index := programSizes(entries)
-	return programs{
-		list: carve[program](c, ids), ops: carve[Op](c, ops), paths: carve[pathHeader](c, ids),
-		credits: carve[credit](c, credits), listIndex: carve[uint64](c, index), pathIndex: carve[uint64](c, index),
-		epoch: 1,
+	nids, heads, ops, credits := programSizes(entries)
+	p := programs{
+		list: carve[program](c, nids), paths: carve[pathHeader](c, nids),
+		listHeads: carve[uint32](c, heads), pathHeads: carve[uint32](c, heads),
+		ops:     newPool(carve[Op](c, ops+roomOps), ops, func(o *Op) *uint32 { return &o.A }),
+		credits: newPool(carve[credit](c, credits+roomCredits), credits, func(c *credit) *uint32 { return &c.slot }),
 	}
+	p.reset()
+	return p
 }
 
-// full reports whether the misses of one more batch might not fit.
-func (p *programs) full() bool {
-	return p.npaths+roomIDs > len(p.paths) || p.nlist+roomIDs > len(p.list) || p.nops+roomOps > len(p.ops) ||
-		p.ncredits+roomCredits > len(p.credits)
+// reset empties p, whose hash tables are empty.
+func (p *programs) reset() {
+	p.listIDs, p.pathIDs = ids{top: firstID}, ids{top: firstID}
+	p.ops.reset()
+	p.credits.reset()
+	p.ndead, p.ntemp, p.tempOps, p.tempCredits = 0, 0, 0, 0
+	off := p.ops.alloc(1)
+	p.ops.mem[off] = Op{Kind: OpDrop, A: uint32(packet.DropHeaderTooLong)}
+	p.list[tooLongID] = program{off: off, n: 1}
+	p.paths[tooLongID] = pathHeader{program: tooLongID}
 }
 
-// flush forgets everything.
+// flush forgets everything. The cost is the hash tables', 8 bytes for each entry that the cache can have.
 func (p *programs) flush() {
-	p.base += uint32(p.nlist)
-	p.nlist, p.nops, p.npaths, p.ncredits = 0, 0, 0, 0
-	p.epoch++
+	if p.listIDs.top != firstID {
+		clear(p.listHeads)
+		clear(p.pathHeads)
+	}
+	p.reset()
 }
 
-// Entries of the indexes.
-const (
-	indexIDBits = 26
-	indexIDMask = 1<<indexIDBits - 1
-)
-
-// intern returns the path for what c composed.
-func (p *programs) intern(c *composer) uint32 {
-	prog := p.internProgram(c.ops)
-	hash := mix(hashMul, uint64(prog))
-	for _, cr := range c.credits {
-		hash = mix(hash, uint64(cr.slot)<<32|uint64(cr.times))
+// begin starts a batch: what the one before replaced or had for itself is free.
+func (p *programs) begin() {
+	p.ops.failed, p.credits.failed = false, false
+	p.ntemp, p.tempOps, p.tempCredits = 0, 0, 0
+	for _, id := range p.dead[:p.ndead] {
+		p.release(id)
 	}
-	hash = finish(hash)
-	mask := uint64(len(p.pathIndex) - 1)
-	i := hash & mask
-	for ; p.pathIndex[i]>>indexIDBits == p.epoch; i = (i + 1) & mask {
-		id := uint32(p.pathIndex[i] & indexIDMask)
+	p.ndead = 0
+}
+
+// bury notes that a cache entry does not name path id any more. Packets of this batch may still.
+func (p *programs) bury(id uint32) {
+	p.dead[p.ndead] = id
+	p.ndead++
+}
+
+// crumbled reports whether the last batch found no room among ops or credits that are mostly free, but in small pieces.
+func (p *programs) crumbled() bool { return p.ops.crumbled() || p.credits.crumbled() }
+
+// intern returns the path for what c composed. kept: it stays as long as it has users. Otherwise there was no room, and
+// the path is this batch's.
+func (p *programs) intern(c *composer) (id uint32, kept bool) {
+	prog := p.internProgram(c.ops)
+	if prog == noID {
+		return p.temporary(c), false
+	}
+	h := mix(hashMul, uint64(prog))
+	for _, cr := range c.credits {
+		h = mix(h, uint64(cr.slot)<<32|uint64(cr.times))
+	}
+	hash := uint32(finish(h))
+	head := &p.pathHeads[hash&uint32(len(p.pathHeads)-1)]
+	for id = *head; id != noID; id = p.paths[id].next {
 		if p.paths[id].hash == hash && p.samePath(&p.paths[id], prog, c.credits) {
-			return id
+			return id, true
 		}
 	}
-	id := uint32(p.npaths)
-	p.npaths++
-	p.pathIndex[i] = p.epoch<<indexIDBits | uint64(id)
-	h := &p.paths[id]
-	*h = pathHeader{program: prog, hash: hash}
-	if len(c.credits) > 0 {
-		h.first = c.credits[0]
-		h.more, h.nmore = uint32(p.ncredits), uint32(len(c.credits)-1)
-		p.ncredits += copy(p.credits[p.ncredits:], c.credits[1:])
+	path := pathHeader{program: prog, hash: hash, next: *head}
+	if n := len(c.credits); n > 0 {
+		path.first, path.nmore = c.credits[0], uint32(n-1)
 	}
-	return id
+	if path.nmore > 0 {
+		if path.more = p.credits.alloc(int(path.nmore)); path.more == noRoom {
+			p.releaseProgram(prog)
+			return p.temporary(c), false
+		}
+		copy(p.credits.mem[path.more:], c.credits[1:])
+	}
+	id = p.pathIDs.take(func(id uint32) uint32 { return p.paths[id].next })
+	p.paths[id] = path
+	p.list[prog].users++
+	*head = id
+	return id, true
 }
 
 func (p *programs) samePath(h *pathHeader, prog uint32, credits []credit) bool {
@@ -129,7 +180,7 @@ func (p *programs) samePath(h *pathHeader, prog uint32, credits []credit) bool {
 	if h.first != credits[0] || int(h.nmore) != len(credits)-1 {
 		return false
 	}
-	for i, cr := range p.credits[h.more : h.more+h.nmore] {
+	for i, cr := range p.credits.mem[h.more : h.more+h.nmore] {
 		if cr != credits[i+1] {
 			return false
 		}
@@ -137,25 +188,27 @@ func (p *programs) samePath(h *pathHeader, prog uint32, credits []credit) bool {
 	return true
 }
 
+// internProgram returns the program of ops, noID if there is no room.
 func (p *programs) internProgram(ops []Op) uint32 {
-	hash := uint64(hashMul2)
+	h := uint64(hashMul2)
 	for i := range ops {
-		hash = mix(mix(hash, uint64(ops[i].Kind)<<32|uint64(ops[i].A)), ops[i].B)
+		h = mix(mix(h, uint64(ops[i].Kind)<<32|uint64(ops[i].A)), ops[i].B)
 	}
-	hash = finish(hash)
-	mask := uint64(len(p.listIndex) - 1)
-	i := hash & mask
-	for ; p.listIndex[i]>>indexIDBits == p.epoch; i = (i + 1) & mask {
-		id := uint32(p.listIndex[i] & indexIDMask)
+	hash := uint32(finish(h))
+	head := &p.listHeads[hash&uint32(len(p.listHeads)-1)]
+	for id := *head; id != noID; id = p.list[id].next {
 		if p.list[id].hash == hash && sameOps(p.opsOf(id), ops) {
 			return id
 		}
 	}
-	id := uint32(p.nlist)
-	p.nlist++
-	p.listIndex[i] = p.epoch<<indexIDBits | uint64(id)
-	p.list[id] = program{off: uint32(p.nops), n: uint32(len(ops)), hash: hash}
-	p.nops += copy(p.ops[p.nops:], ops)
+	off := p.ops.alloc(len(ops))
+	if off == noRoom {
+		return noID
+	}
+	copy(p.ops.mem[off:], ops)
+	id := p.listIDs.take(func(id uint32) uint32 { return p.list[id].next })
+	p.list[id] = program{off: off, n: uint32(len(ops)), hash: hash, next: *head}
+	*head = id
 	return id
 }
 
@@ -171,7 +224,62 @@ func sameOps(a, b []Op) bool {
 	return true
 }
 
+// temporary is a path of this batch for what c composed. There is one for each packet.
+func (p *programs) temporary(c *composer) uint32 {
+	id := uint32(firstTemp + p.ntemp)
+	p.ntemp++
+	off := p.ops.limit + p.tempOps
+	p.tempOps += copy(p.ops.mem[off:], c.ops)
+	p.list[id] = program{off: uint32(off), n: uint32(len(c.ops))}
+	h := pathHeader{program: id}
+	if len(c.credits) > 0 {
+		more := p.credits.limit + p.tempCredits
+		n := copy(p.credits.mem[more:], c.credits[1:])
+		p.tempCredits += n
+		h.first, h.more, h.nmore = c.credits[0], uint32(more), uint32(n)
+	}
+	p.paths[id] = h
+	return id
+}
+
+// acquire makes a cache entry a user of path id.
+func (p *programs) acquire(id uint32) { p.paths[id].users++ }
+
+// release is the opposite. A path without users goes.
+func (p *programs) release(id uint32) {
+	h := &p.paths[id]
+	if h.users--; h.users > 0 {
+		return
+	}
+	link := &p.pathHeads[h.hash&uint32(len(p.pathHeads)-1)]
+	for *link != id {
+		link = &p.paths[*link].next
+	}
+	*link = h.next
+	if h.nmore > 0 {
+		p.credits.release(h.more, int(h.nmore))
+	}
+	h.next = p.pathIDs.give(id)
+	p.list[h.program].users--
+	p.releaseProgram(h.program)
+}
+
+// releaseProgram frees program id if no path has it.
+func (p *programs) releaseProgram(id uint32) {
+	g := &p.list[id]
+	if g.users > 0 {
+		return
+	}
+	link := &p.listHeads[g.hash&uint32(len(p.listHeads)-1)]
+	for *link != id {
+		link = &p.list[*link].next
+	}
+	*link = g.next
+	p.ops.release(g.off, int(g.n))
+	g.next = p.listIDs.give(id)
+}
+
 func (p *programs) opsOf(id uint32) []Op {
 	g := &p.list[id]
-	return p.ops[g.off : g.off+g.n : g.off+g.n]
+	return p.ops.mem[g.off : g.off+g.n : g.off+g.n]
 }

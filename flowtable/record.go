@@ -51,6 +51,16 @@ type records []*recordChunk
 
 func (r records) at(slot uint32) *record { return &r[slot>>chunkBits][slot&(chunkSize-1)] }
 
+// reach is r, or the newest view when slot was linked after r was published. A rule that is being added is linked before
+// the state that shows it is published, so readers of earlier states meet it and must look at it to see that it is not
+// for them.
+func (r records) reach(slot uint32, newest *atomic.Pointer[records]) records {
+	if int(slot>>chunkBits) < len(r) {
+		return r
+	}
+	return *newest.Load()
+}
+
 // visible reports whether a reader of generation gen sees c.
 func (c *record) visible(gen uint64) bool {
 	return atomic.LoadUint64(&c.added) <= gen && atomic.LoadUint64(&c.removed) > gen
@@ -62,6 +72,7 @@ func (c *record) live() bool { return atomic.LoadUint64(&c.removed) == forever }
 // slab hands out records. Control side only.
 type slab struct {
 	chunks records
+	newest atomic.Pointer[records] // the same, for readers
 	free   []uint32
 	next   uint32
 }
@@ -83,6 +94,7 @@ func (s *slab) alloc() (slot uint32, grew bool) {
 		copy(grown, s.chunks)
 		grown[len(s.chunks)] = new(recordChunk)
 		s.chunks = grown
+		s.newest.Store(&grown) // before a slot in it can be linked
 		grew = true
 	}
 	return slot, grew

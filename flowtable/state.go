@@ -25,6 +25,8 @@ type layout struct {
 	depth depth
 	// portOnly: no rule looks at anything but in_port, so that a whole batch has one key.
 	portOnly bool
+	// chased: rules look at what may lie behind headers of any length, the protocol or its ports.
+	chased bool
 	// stride is the number of words of a cache entry: one of bookkeeping and the key, rounded up to a power of two.
 	stride int
 }
@@ -34,6 +36,7 @@ const minStride = 4
 func makeLayout(union *Key) *layout {
 	l := &layout{union: *union, shape: makeCompact(union), depth: depthOf(union)}
 	l.portOnly = l.depth == depthPort
+	l.chased = union[wordL4] != 0 || l.depth == depthL4
 	l.stride = max(minStride, 1<<bits.Len(uint(l.shape.n)))
 	return l
 }

@@ -17,7 +17,9 @@ type tuple struct {
 	mask  Key
 	shape compact
 	seed  uint64
-	dir   atomic.Pointer[directory]
+	// newest is the pipeline's newest view of records: places may hold slots that a reader's own view does not reach.
+	newest *atomic.Pointer[records]
+	dir    atomic.Pointer[directory]
 
 	// Control side only.
 	count      int // live rules
@@ -48,8 +50,11 @@ const (
 	maxDirBits = 24
 )
 
-func newTuple(id uint32, table uint8, mask *Key, seed uint64) *tuple {
-	t := &tuple{id: id, table: table, mask: *mask, shape: makeCompact(mask), seed: seed, priorities: make(map[uint16]int)}
+func newTuple(id uint32, table uint8, mask *Key, seed uint64, newest *atomic.Pointer[records]) *tuple {
+	t := &tuple{
+		id: id, table: table, mask: *mask, shape: makeCompact(mask), seed: seed, newest: newest,
+		priorities: make(map[uint16]int),
+	}
 	d := &directory{segs: make([]atomic.Pointer[segment], 1)}
 	d.segs[0].Store(&segment{places: make([]uint64, minSegment)})
 	t.dir.Store(d)
@@ -69,6 +74,7 @@ func (t *tuple) find(recs records, gen uint64, key *Key, floor int) (slot uint32
 	hash := t.shape.pick(key, &picked, t.seed)
 	slot = t.head(recs, hash, &picked)
 	for slot != noSlot {
+		recs = recs.reach(slot, t.newest)
 		r := recs.at(slot)
 		if int(r.priority) <= floor {
 			return noSlot, floor
@@ -91,7 +97,11 @@ func (t *tuple) head(recs records, hash uint64, picked *Key) uint32 {
 		if p == 0 {
 			return noSlot
 		}
-		if p&^(1<<32-1) == tag && uint32(p) != grave && t.same(recs.at(uint32(p)), picked) {
+		if p&^(1<<32-1) != tag || uint32(p) == grave {
+			continue
+		}
+		recs = recs.reach(uint32(p), t.newest)
+		if t.same(recs.at(uint32(p)), picked) {
 			return uint32(p)
 		}
 	}
@@ -99,12 +109,7 @@ func (t *tuple) head(recs records, hash uint64, picked *Key) uint32 {
 
 // same compares the masked words.
 func (t *tuple) same(r *record, picked *Key) bool {
-	for i := 0; i < t.shape.n; i++ {
-		if r.key[i] != picked[i] {
-			return false
-		}
-	}
-	return true
+	return r.key.sameWords(picked, t.shape.n)
 }
 
 // place returns the address of the place that holds slot's key, nil if none.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"weft/internal/packet"
 )
 
 // ErrStopped is what a stopped Manager answers.
@@ -80,11 +82,12 @@ type Config struct {
 	Idle IdleConfig
 	// Exclusive keeps every other thread of the process off the PMD threads' CPUs while a CPU remains for them.
 	Exclusive bool
-	// OnFault is told of memory faults (see Fault), on a goroutine of its own. It may call the Manager. It should make
-	// the port that owns the address give up that memory. When it returns, a queue that was only the source of the
-	// batch being transmitted is polled again; one whose own Receive or Release faulted waits for the next SetQueues
-	// that lists it.
-	OnFault func(Fault)
+	// OnFault is told of memory faults (see Fault), on the PMD thread that had one, before its next quiescent point: who
+	// had mapped the address then has it mapped still. OnFault makes that port let go of the memory, so that the fault
+	// does not happen again, and reports whether there is such a port. It must not block nor call the Manager, and may be
+	// called by several PMD threads at a time. Polling goes on when it returns. A queue that keeps causing faults which
+	// nobody owns rests between them.
+	OnFault func(Fault) (owned bool)
 }
 
 // Stage is where in the loop a fault happened.
@@ -113,11 +116,11 @@ func (s Stage) String() string {
 // Fault is an access to memory that is mapped but gone (SIGBUS after the file behind it was truncated) or unmapped
 // (SIGSEGV) on a PMD thread.
 type Fault struct {
-	// Addr is the address that faulted. Whose mapping it lies in tells which port is at fault: not always Queue's, when
-	// Stage is StageProcess.
+	// Addr is the address that faulted. Whose mapping it lies in tells which port is at fault.
 	Addr uintptr
-	// Queue was being polled.
-	Queue Queue
+	// Port and Queue were being polled. When Stage is StageProcess, they need have nothing to do with the fault.
+	Port  string
+	Queue int
 	Stage Stage
 	// CPU of the PMD thread.
 	CPU int
@@ -125,8 +128,10 @@ type Fault struct {
 	Err error
 }
 
-// Aborter is implemented by processors that must tidy up (unlock, forget half-built bursts) after a memory fault made
-// Process end in the middle. Abort is called on the PMD thread, before the batch is released.
+// Aborter is implemented by processors that must tidy up after a memory fault made Process end in the middle: unlock,
+// and send what does not go where the fault was. Abort is called on the PMD thread, after OnFault and before the batch,
+// which is Process's, is released. When a fault ends Abort, too, it is called again with a nil batch, to forget the
+// rest.
 type Aborter interface {
-	Abort()
+	Abort(b *packet.Batch)
 }

@@ -25,6 +25,9 @@
 //
 // # Memory faults
 //
-// A queue's memory may vanish under the loop: a guest's front end may truncate the file that it shares. The thread
-// survives the SIGBUS, stops polling the queue and reports a [Fault]. Any other panic ends the process as usual.
+// A port's memory may vanish under the loop: a guest's front end may truncate the file that it shares. The thread
+// survives the SIGBUS and reports a [Fault] before its next quiescent point, thus while the mapping is still there, and
+// its owner with it. The owner takes its memory away from all PMD threads, and polling goes on at once: a guest that does
+// this again and again costs the others at most the packets of one batch that were on their way to it. Any other panic
+// ends the process as usual.
 package pmd

@@ -51,8 +51,16 @@ func newManager(t *testing.T, topo *numa.Topology, cfg Config,
 	newProcessor func(thread, cpu, node int) Processor,
 ) *Manager {
 	t.Helper()
+	return newManagerLog(t, topo, cfg, newProcessor, slog.New(slog.NewTextHandler(t.Output(), nil)))
+}
+
+// newManagerLog is newManager with a log of the test's own.
+func newManagerLog(t *testing.T, topo *numa.Topology, cfg Config,
+	newProcessor func(thread, cpu, node int) Processor, log *slog.Logger,
+) *Manager {
+	t.Helper()
 	leaks := goleak.IgnoreCurrent()
-	m, err := New(topo, cfg, newProcessor, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	m, err := New(topo, cfg, newProcessor, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,12 +32,14 @@ type polledQueue struct {
 	// Constant.
 	rx   RxQueue
 	port uint32
+	key  queueKey
 
-	// Set by the thread on a fault, cleared by control.
+	// Set by the thread after too many faults, cleared by a timer and by control.
 	suspended atomic.Bool
 
 	// Written by the thread that polls the queue at the time.
 	packets, batches, cycles uint64
+	stray                    faultRate
 
 	_ [64]byte
 

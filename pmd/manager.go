@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"weft/numa"
 )
@@ -25,9 +26,15 @@ type Manager struct {
 	// threads are those that may be in their loop: a thread enters before it starts and leaves after it has ended.
 	threads atomic.Pointer[[]*thread]
 
+	// For PMD threads that had a memory fault: Config.OnFault, nil when there is none, and what keeps the log short.
+	faultHandler       atomic.Pointer[func(Fault) bool]
+	ownedLog, strayLog logLimit
+	started            time.Time
+
 	mu      sync.Mutex
 	cfg     Config
 	queues  map[queueKey]*polledQueue
+	unmet   map[queueKey]int // pins to CPUs without a PMD thread that the log tells of
 	stopped bool
 	procs   procReserve
 
@@ -47,7 +54,6 @@ type queueControl struct {
 	thread    *thread   // that polls it, nil while it is new
 	placedFor placement // what was asked for when it was given that thread
 	load      loadHistory
-	faults    faultRate
 }
 
 // placement is what of a Queue decides about its thread.
@@ -71,7 +77,8 @@ func New(topo *numa.Topology, cfg Config, newProcessor func(thread, cpu, node in
 	}
 	m := &Manager{
 		topo: topo, log: log, newProcessor: newProcessor, allowed: allowed, tscHz: measureTSC(),
-		queues: map[queueKey]*polledQueue{}, endSample: make(chan struct{}),
+		queues: map[queueKey]*polledQueue{}, unmet: map[queueKey]int{}, endSample: make(chan struct{}),
+		started: time.Now(),
 	}
 	m.threads.Store(&[]*thread{})
 	if err := m.Reconfigure(cfg); err != nil {
@@ -85,7 +92,7 @@ func New(topo *numa.Topology, cfg Config, newProcessor func(thread, cpu, node in
 // SetQueues makes qs the set of polled queues, in any order, and returns after every removed queue has left its thread:
 // nobody calls its Receive or Release any more. A queue that stays (same port name, index, number and Rx) is not
 // disturbed: it keeps its thread, unless its Pin or Node changed and that thread does not suit them any more. One that
-// was suspended by a memory fault is polled again. A pin to a CPU without a PMD thread is reported (log,
+// was suspended by memory faults is polled again. A pin to a CPU without a PMD thread is reported (log,
 // QueueStats.PinUnmet) and the queue polled by another. On error nothing has changed.
 func (m *Manager) SetQueues(qs []Queue) error {
 	m.mu.Lock()
@@ -102,7 +109,7 @@ func (m *Manager) SetQueues(qs []Queue) error {
 		key := queueKey{spec.PortName, spec.Index}
 		q := m.queues[key]
 		if q == nil || q.rx != spec.Rx || q.port != spec.Port {
-			q = &polledQueue{rx: spec.Rx, port: spec.Port}
+			q = &polledQueue{rx: spec.Rx, port: spec.Port, key: key}
 			q.control.load.begin()
 		}
 		q.control.spec = spec
@@ -136,8 +143,15 @@ func checkQueues(qs []Queue) error {
 	return nil
 }
 
+// warnPin says that a queue's pin is not met: once, for a guest may make its queues come and go as it likes.
 func (m *Manager) warnPin(q *polledQueue) {
-	if spec := &q.control.spec; spec.Pin >= 0 && q.control.thread.cpu != spec.Pin {
+	spec := &q.control.spec
+	if spec.Pin < 0 || q.control.thread.cpu == spec.Pin {
+		delete(m.unmet, q.key)
+		return
+	}
+	if told, found := m.unmet[q.key]; !found || told != spec.Pin {
+		m.unmet[q.key] = spec.Pin
 		m.log.Warn("a queue is pinned to a CPU without a PMD thread: another polls it",
 			"port", spec.PortName, "queue", spec.Index, "pinned", spec.Pin, "cpu", q.control.thread.cpu)
 	}
@@ -280,8 +294,8 @@ func (m *Manager) Threads() int { return len(*m.threads.Load()) }
 // CPUs are the CPUs that have a PMD thread, ascending.
 func (m *Manager) CPUs() []int { return cpusOf(*m.threads.Load()) }
 
-// Stop ends all PMD threads and returns when they have ended. No queue is polled any more. OnFault may still be
-// running. Stopping twice does nothing.
+// Stop ends all PMD threads and returns when they have ended. No queue is polled any more. Stopping twice does
+// nothing.
 func (m *Manager) Stop() {
 	m.mu.Lock()
 	if m.stopped {

@@ -45,6 +45,7 @@ func (m *Manager) Reconfigure(cfg Config) error {
 	}
 	exclusive := m.cfg.Exclusive
 	m.cfg = cfg
+	m.setFaultHandler(cfg.OnFault)
 	threads := append(keep, fresh...)
 	slices.SortFunc(threads, func(a, b *thread) int { return a.cpu - b.cpu })
 	m.settleQueues(threads, leave, len(added) > 0)
@@ -101,7 +102,7 @@ func (m *Manager) startThreads(cpus []int, beside []*thread) ([]*thread, error) 
 	for _, cpu := range cpus {
 		t := &thread{
 			id: freeID(all), cpu: cpu, node: m.topo.NodeOfCPU(cpu), topo: m.topo,
-			newProcessor: m.newProcessor, onFault: m.handleFault,
+			newProcessor: m.newProcessor, onFault: m.onFault,
 			started: make(chan error, 1), done: make(chan struct{}),
 		}
 		t.list.Store(&queueList{})

@@ -19,7 +19,7 @@ type QueueStats struct {
 	Pinned    bool   `json:"pinned"`     // the configuration names this CPU
 	PinUnmet  bool   `json:"pin_unmet"`  // the configuration names a CPU that has no PMD thread
 	CrossNUMA bool   `json:"cross_numa"` // the thread is on another node than the memory
-	Suspended bool   `json:"suspended"`  // not polled since a memory fault
+	Suspended bool   `json:"suspended"`  // not polled for now, after memory faults
 	Packets   uint64 `json:"packets"`
 	Batches   uint64 `json:"batches"`
 	// Cycles are those of polls that returned packets: receiving, processing, transmitting, releasing.

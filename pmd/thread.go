@@ -23,9 +23,9 @@ type thread struct {
 	tid           int
 	topo          *numa.Topology
 	newProcessor  func(thread, cpu, node int) Processor
-	onFault       func(q *polledQueue, f Fault) // called on a goroutine of its own
-	started       chan error                    // one answer: running, or why not
-	done          chan struct{}                 // closed when the thread is through with everything
+	onFault       func(f *Fault) (owned bool)
+	started       chan error    // one answer: running, or why not
+	done          chan struct{} // closed when the thread is through with everything
 
 	// Control's message.
 	list atomic.Pointer[queueList]
@@ -133,48 +133,5 @@ func (t *thread) poll() (stopped bool) {
 		}
 	}()
 	t.loop()
-	return true
-}
-
-// memoryFault is what the runtime panics with, under debug.SetPanicOnFault, for an address that is not near nil.
-type memoryFault interface {
-	runtime.Error
-	Addr() uintptr
-}
-
-// faulted deals with the panic r that ended the loop: a memory fault while polling is reported and the queue suspended.
-func (t *thread) faulted(r any) {
-	q := t.current
-	fault, ok := r.(memoryFault)
-	if !ok || q == nil {
-		panic(r)
-	}
-	f := Fault{
-		Addr: fault.Addr(), Stage: t.stage, CPU: t.cpu,
-		Err: fmt.Errorf("pmd: %s on CPU %d: %w", t.stage, t.cpu, fault),
-	}
-	q.suspended.Store(true)
-	store(&t.counters.faults, t.counters.faults+1)
-	if f.Stage == StageProcess && !t.settle(q) {
-		f.Stage = StageRelease
-	}
-	t.current = nil
-	go t.onFault(q, f)
-}
-
-// settle ends a Process that a fault interrupted: the processor tidies up and the queue, which is not to blame, gets
-// its batch back. It returns false when the memory behind the queue itself is gone as well.
-func (t *thread) settle(q *polledQueue) (ok bool) {
-	defer func() {
-		if r := recover(); r != nil {
-			if _, fault := r.(memoryFault); !fault {
-				panic(r)
-			}
-		}
-	}()
-	if a, is := t.processor.(Aborter); is {
-		a.Abort()
-	}
-	q.rx.Release(t.batch)
 	return true
 }

@@ -58,6 +58,8 @@ type BridgeInfo struct {
 	Name  string `json:"name"`
 	Ports int    `json:"ports"`
 	Rules int    `json:"rules"`
+	// Tables has the tables with rules, in their order.
+	Tables []TableRules `json:"tables,omitempty"`
 	// Packets and Bytes are what arrived from the bridge's ports.
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
@@ -80,6 +82,12 @@ type FDBStats struct {
 	Refused uint64  `json:"refused"` // not learned for lack of room
 	Flushed uint64  `json:"flushed"` // removed by an operator or with their port
 	Flooded uint64  `json:"flooded"` // packets to an unknown unicast address
+}
+
+// TableRules is the number of rules in one flow table.
+type TableRules struct {
+	Table int `json:"table"`
+	Rules int `json:"rules"`
 }
 
 // CacheStats describe exact-match caches.
@@ -156,4 +164,6 @@ type Stats struct {
 	Orphans uint64 `json:"orphans"`
 	// Faults is how many memory faults PMD threads survived.
 	Faults uint64 `json:"faults"`
+	// StrayFaults is how many of them were at an address that no port had mapped.
+	StrayFaults uint64 `json:"stray_faults"`
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +117,10 @@ func TestReloadSaysAndDoesWhatChanged(t *testing.T) {
 	step("back", baseConfig)
 	step("pmd", edit("cpus: 1-2, idle: sleep",
 		"cpus: \"2,3\", idle: poll, max_sleep: 7us, cache_entries: 2000, exclusive: false"))
-	step("everything goes", "pmd: {cpus: 1}\n")
+	step("no rules are left", edit("  - priority=10,in_port=vm1,actions=vm2\n", "",
+		"  - priority=10,in_port=vm2,actions=vm1\n", "", "  - priority=1,actions=NORMAL\n", ""))
+	step("a bridge that drops everything", edit("name: br1\n", "name: br2\n  flows: []\n"))
+	step("everything goes", "pmd: {cpus: 1}\nbridges: []\n")
 	golden(t, "plans.golden", out.String())
 }
 
@@ -345,69 +349,6 @@ func TestReloadTakesOverAPort(t *testing.T) {
 	}
 }
 
-func TestBridgeWithoutRulesIsNormal(t *testing.T) {
-	r := newRig(t)
-	r.apply(threePorts())
-	if err := r.FlowAdd("", []string{"priority=5,in_port=a,actions=b"}); err != nil {
-		t.Fatal(err)
-	}
-	flows, err := r.FlowDump("br0", "")
-	if err != nil || len(flows) != 2 || flows[1].Priority != 0 || !strings.Contains(flows[1].Text, "NORMAL") {
-		t.Errorf("%+v, %v", flows, err)
-	}
-	r.apply(threePorts("priority=3,actions=drop"))
-	if flows, err = r.FlowDump("", ""); err != nil || len(flows) != 2 || flows[1].Priority != 3 {
-		t.Errorf("with configured rules: %+v, %v", flows, err)
-	}
-}
-
-func TestPortsAreAddedAndDeleted(t *testing.T) {
-	r := newRig(t)
-	r.apply(threePorts())
-	ctx := context.Background()
-	p, err := r.AddPort(ctx, "", PortConfig{Name: "d", Driver: "memory", Queues: 2, Path: "/tmp/d"})
-	if err != nil || p.Number != 4 || p.Bridge != "br0" || len(p.RxQueues) != 2 || p.RxQueues[1].CPU != 1 {
-		t.Fatalf("%+v, %v", p, err)
-	}
-	for _, c := range []struct {
-		cfg        PortConfig
-		bridge, in string
-	}{
-		{PortConfig{Name: "d", Driver: "memory"}, "", "port d exists already, on bridge br0: choose another name"},
-		{PortConfig{Name: "e", Driver: "memory", Path: "/tmp/d"}, "", "port d uses the socket /tmp/d already"},
-		{PortConfig{Name: "e", Driver: "memory", Number: 4}, "", "port number 4 is taken by port d"},
-		{PortConfig{Name: "e", Driver: "memory", Number: 65280}, "", "is above 65279"},
-		{PortConfig{Name: "7", Driver: "memory"}, "", "rules would read it as a port number"},
-		{PortConfig{Name: "e", Driver: "nothing"}, "", `unknown driver "nothing"`},
-		{PortConfig{Name: "e", Driver: "memory"}, "br7", "no bridge br7; there are: br0"},
-	} {
-		if _, err := r.AddPort(ctx, c.bridge, c.cfg); err == nil || !strings.Contains(err.Error(), c.in) {
-			t.Errorf("%+v: %v, want %s", c.cfg, err, c.in)
-		}
-	}
-	r.send("d", frame(1, 4, 64))
-	r.want(map[string]int{"a": 1, "b": 1, "c": 1})
-	if n := r.Bridges()[0].FDB.Entries; n != 1 {
-		t.Errorf("%d addresses", n)
-	}
-	d := r.dev("d")
-	if err := r.DelPort("d"); err != nil || !d.closed {
-		t.Errorf("%v, closed %v", err, d.closed)
-	}
-	var missing *NotFoundError
-	if err := r.DelPort("d"); !errors.As(err, &missing) || missing.Kind != "port" {
-		t.Errorf("%v", err)
-	}
-	if n := r.Bridges()[0].FDB.Entries; n != 0 {
-		t.Errorf("%d addresses of a port that is gone", n)
-	}
-	r.send("a", frame(4, 1, 64))
-	r.want(map[string]int{"b": 1, "c": 1})
-	if p, err = r.AddPort(ctx, "br0", PortConfig{Name: "e", Driver: "memory"}); err != nil || p.Number != 4 {
-		t.Errorf("%+v, %v", p, err)
-	}
-}
-
 // TestDeviceIsClosedAfterItsLastTransmit holds a PMD thread inside a port's transmit queue while the port is deleted.
 func TestDeviceIsClosedAfterItsLastTransmit(t *testing.T) {
 	r := newRig(t)
@@ -437,31 +378,6 @@ func TestDeviceIsClosedAfterItsLastTransmit(t *testing.T) {
 	}
 	if !d.closed || d.Tx(0).Counters().Packets != 1 {
 		t.Errorf("closed %v, %d transmitted", d.closed, d.Tx(0).Counters().Packets)
-	}
-}
-
-func TestRulesAreAddedAllOrNone(t *testing.T) {
-	r := newRig(t)
-	r.apply(threePorts("priority=1,actions=drop"))
-	err := r.FlowAdd("", []string{"priority=2,actions=b", "priority=3,actions=output:nowhere"})
-	var bad *ConfigError
-	if !errors.As(err, &bad) || bad.File != "rule 2" || bad.Column != 27 {
-		t.Errorf("%v", err)
-	}
-	if flows, err := r.FlowDump("", ""); err != nil || len(flows) != 1 {
-		t.Errorf("%+v, %v", flows, err)
-	}
-	if _, err := r.FlowDel("", "bogus=1", false); err == nil || !strings.HasPrefix(err.Error(), "filter:1:1: ") {
-		t.Errorf("%v", err)
-	}
-	if err := r.FlowAdd("", []string{"priority=2,in_port=a,actions=b", "priority=2,in_port=b,actions=a"}); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := r.FlowDel("", "in_port=a", false); n != 1 || err != nil {
-		t.Error(n, err)
-	}
-	if flows, err := r.FlowDump("", "in_port=b"); err != nil || len(flows) != 1 || flows[0].Origin != OriginRuntime {
-		t.Errorf("%+v, %v", flows, err)
 	}
 }
 
@@ -501,11 +417,35 @@ func TestQueuesFollowTheDevice(t *testing.T) {
 	if err := r.PMDMove("vm1", 3, 2); err != nil || !strings.HasSuffix(polled(), "3@2") {
 		t.Errorf("%v: %s", err, polled())
 	}
-	if err := r.PMDMove("vm1", 3, 9); err == nil {
-		t.Error("moved to a CPU without PMD thread")
+}
+
+func TestMovesThatCannotBeMade(t *testing.T) {
+	r := newRig(t)
+	r.apply(strings.Replace(baseConfig, "queues: 2", "queues: 4, rxq_cpus: [2, 1]", 1))
+	var conflict *ConflictError
+	err := r.PMDMove("vm1", 3, 9)
+	if !errors.As(err, &conflict) || !strings.Contains(err.Error(), "CPU 9 has no PMD thread") {
+		t.Errorf("moved to a CPU without PMD thread: %v", err)
 	}
-	if err := r.PMDMove("nothing", 0, 1); err == nil {
-		t.Error("moved a queue of no port")
+	if err := r.PMDMove("vm1", 0, 1); !errors.As(err, &conflict) || !strings.Contains(err.Error(), "pins it to CPU 2") {
+		t.Errorf("moved a queue that is pinned: %v", err)
+	}
+	r.dev("vm1").setActive([]bool{true, true, false, true}, nil)
+	for name, want := range map[string]string{
+		"nothing/0": "no port nothing; \"weft port list\" shows those that exist",
+		"vm1/4":     "no receive queue vm1/4; the port has 4, counted from 0",
+		"vm1/-1":    "no receive queue vm1/-1; the port has 4, counted from 0",
+		"vm1/2":     "no receive queue vm1/2; the port's other end does not use it now",
+	} {
+		port, number, _ := strings.Cut(name, "/")
+		queue, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var missing *NotFoundError
+		if err := r.PMDMove(port, queue, 1); !errors.As(err, &missing) || err.Error() != want {
+			t.Errorf("%s: error %v, want %s", name, err, want)
+		}
 	}
 }
 
@@ -522,25 +462,37 @@ func (r *rig) eventually(ok func() bool) {
 func TestFaultFailsThePortThatOwnsTheAddress(t *testing.T) {
 	r := newRig(t)
 	r.apply(baseConfig)
-	r.dev("vm2").owns = 0x5000
-	fault := pmd.Fault{
-		Addr: 0x5000, Queue: pmd.Queue{PortName: "vm1"}, Stage: pmd.StageProcess, CPU: 1, Err: errors.New("bus error"),
+	r.dev("vm2").setOwned(0x5000)
+	fault := pmd.Fault{Addr: 0x5000, Port: "vm1", Stage: pmd.StageProcess, CPU: 1, Err: errors.New("bus error")}
+	state := func(port string) string {
+		t.Helper()
+		p, err := r.Port(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.State
 	}
-	r.onFault(fault)
-	p, err := r.Port("vm2")
-	if err != nil || p.State != "failed" || !strings.Contains(p.Error, "0x5000") {
-		t.Errorf("%+v, %v", p, err)
+	if !r.onFault(fault) || state("vm2") != "failed" || state("vm1") != "up" {
+		t.Errorf("vm2, the owner, is %s; vm1, which was polled, is %s", state("vm2"), state("vm1"))
 	}
-	if p, err = r.Port("vm1"); err != nil || p.State != "up" {
-		t.Errorf("the port that was polled: %+v, %v", p, err)
+	// Its session is over: now the address is nobody's, and nobody is to blame.
+	for range 3 {
+		if r.onFault(fault) || state("vm1") != "up" {
+			t.Errorf("vm1 is %s after a fault at an address that is nobody's", state("vm1"))
+		}
 	}
-	fault.Addr = 0x6000 // nobody's
-	r.onFault(fault)
-	if p, err = r.Port("vm1"); err != nil || p.State != "failed" {
-		t.Errorf("%+v, %v", p, err)
+	if st := r.Stats(); st.Faults != 4 || st.StrayFaults != 3 {
+		t.Errorf("%d faults, %d of them stray; want 4 and 3", st.Faults, st.StrayFaults)
 	}
-	if n := r.Stats().Faults; n != 2 {
-		t.Errorf("%d faults", n)
+	// Devices that are closed are not asked.
+	old := r.dev("vm2")
+	old.setOwned(0x7000)
+	if err := r.DelPort("vm2"); err != nil {
+		t.Fatal(err)
+	}
+	fault.Addr = 0x7000
+	if r.onFault(fault) {
+		t.Error("a closed device was asked")
 	}
 }
 

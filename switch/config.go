@@ -77,6 +77,9 @@ type Bridge struct {
 	Ports     []PortConfig  `json:"ports,omitempty"`
 	// Flows are the rules of flows and of flows_file, in that order.
 	Flows []FlowConfig `json:"flows,omitempty"`
+	// DefaultRule says that the bridge has neither flows nor flows_file, and so gets priority=0,actions=NORMAL. An empty
+	// list of rules is not the same: it drops everything.
+	DefaultRule bool `json:"default_rule,omitempty"`
 	// FlowsFile is where a part of the rules comes from, as it is written in the configuration.
 	FlowsFile string `json:"flows_file,omitempty"`
 

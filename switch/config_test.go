@@ -183,6 +183,29 @@ var mistakes = []struct{ what, text string }{
 		"    priority=1,bogus=3,actions=drop\n"},
 	{"rule twice", mistakeHead + "  flows:\n  - in_port=vm1,actions=drop\n  - priority=32768,in_port=1,actions=normal\n"},
 	{"missing flows_file", mistakeHead + "  flows_file: /nonexistent/flows\n"},
+	{"flows_file without end", mistakeHead + "  flows_file: /dev/zero\n"},
+	{"empty", ""},
+	{"only a comment", "# bridges: []\n\n"},
+	{"only the beginning of a document", "---\n"},
+	{"no bridges", "log: {level: info}\n"},
+	{"bridges without value", "log: {level: info}\nbridges:\n"},
+	{"UTF-16", "\xff\xfeb\x00r\x00"},
+	{"UTF-16 without mark", "b\x00r\x00"},
+	{"Latin-1", "log: {level: info}\n# caf\xe9\nbridges: []\n"},
+	{"control character", "bridges: []\n# ä\x07\n"},
+	{"mistake in the first line", "bridges: [\n"},
+	{"unknown anchor", "log: {level: info} # *b1\nbridges: [*b]\n"},
+	{"too deep", "log:\n  level: " + strings.Repeat("[", 20000) + "\n"},
+	{"long value", "log: {level: " + strings.Repeat("x", 2000) + "}\n"},
+	{"long value that is nearly all quotes", "log: {level: '" + strings.Repeat("\"", 2000) + "'}\n"},
+	{"long key", "bridges: []\n" + strings.Repeat("k", 500) + ": 1\n"},
+	{"long CPU list", "pmd: {cpus: \"" + strings.Repeat("1,", 500) + "x\"}\n"},
+	{"long word in a rule", mistakeHead + "  flows:\n  - actions=" + strings.Repeat("x", 500) + "\n"},
+	{"socket twice, spelt differently", onePort + "{name: x, driver: vhost-user, path: /tmp/s}\n" +
+		"  - {name: y, driver: vhost-user, path: /tmp/./s}\n"},
+	{"control socket is a port's", "control: {socket: /tmp//s}\n" + onePort +
+		"{name: x, driver: vhost-user, path: /tmp/s}\n"},
+	{"long control socket", "control: {socket: /tmp/" + strings.Repeat("x", 99) + "}\n"},
 }
 
 // TestMistakesAreNamed has one mistake in each case; the golden file shows what the operator reads.
@@ -252,6 +275,73 @@ func TestSettingsAreOverridden(t *testing.T) {
 	}
 	if err := Default().Override("pmd.nothing", "1", "--x", opts); err == nil {
 		t.Error("an unknown setting is taken")
+	}
+	cfg = Default()
+	cfg.Bridges = []Bridge{{Ports: []PortConfig{{Name: "vm1", Path: "/tmp/s"}}}}
+	err := cfg.Override("control.socket", "/tmp/../tmp/s", "--socket", opts)
+	if want := `--socket: the socket "/tmp/s" is used by port vm1; choose another`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+// TestDefaultRuleNeedsBothKeysAbsent makes sure that a list of rules that came out empty does not let everything pass.
+func TestDefaultRuleNeedsBothKeysAbsent(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.flows")
+	if err := os.WriteFile(empty, []byte("\ufeff# nothing\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"":                                 true,
+		"  flows: []\n":                    false,
+		"  flows:\n":                       false,
+		"  flows: ~\n":                     false,
+		"  flows:\n  - |\n    # nothing\n": false,
+		"  flows_file:\n":                  false,
+		"  flows_file: " + empty + "\n":    false,
+		"  flows: [actions=drop]\n":        false,
+	} {
+		cfg, err := Parse([]byte(mistakeHead+text), testOptions(t))
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+		} else if got := cfg.Bridges[0].DefaultRule; got != want {
+			t.Errorf("%q: default rule %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestFilesAreReadBounded(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "weft.yaml")
+	write := func(path, text string, length int64) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, length); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opts := testOptions(t)
+	opts.File = ""
+	write(path, "bridges: []\n", maxFile+1)
+	for _, path := range []string{path, "/dev/zero"} {
+		want := path + " is longer than 64 MiB, which is more than is read"
+		if _, err := Load(path, opts); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+	text := mistakeHead + "  flows_file: long.flows\n"
+	write(path, text, int64(len(text)))
+	write(filepath.Join(dir, "long.flows"), "", maxFile+1)
+	want := "weft.yaml:5:15: flows_file: " + dir + "/long.flows is longer than 64 MiB"
+	if _, err := Load(path, opts); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	// Rules that are not text are reported at their own file.
+	write(filepath.Join(dir, "long.flows"), "actions=drop\n\xff\n", 15)
+	want = dir + "/long.flows:2:1: the byte 0xff here is not UTF-8"
+	if _, err := Load(path, opts); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }
 

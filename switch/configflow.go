@@ -56,9 +56,6 @@ func flowLines(text string, at position) []FlowConfig {
 	return rules
 }
 
-// maxFlowsFile bounds a rule file: a million rules of 256 bytes.
-const maxFlowsFile = 256 << 20
-
 // flowsFile reads the rules of a file beside the configuration.
 func (p *parser) flowsFile(n *yaml.Node, name string) []FlowConfig {
 	path := name
@@ -69,18 +66,18 @@ func (p *parser) flowsFile(n *yaml.Node, name string) []FlowConfig {
 	if err == nil && !st.Mode().IsRegular() {
 		err = fmt.Errorf("%s is not a regular file", path)
 	}
-	if err == nil && st.Size() > maxFlowsFile {
-		err = fmt.Errorf("%s is longer than %d bytes", path, maxFlowsFile)
-	}
 	var data []byte
 	if err == nil {
-		data, err = os.ReadFile(path)
+		data, err = readBounded(path)
 	}
 	if err != nil {
 		p.fail(p.at(n), "name a readable file, relative to the configuration's directory", "flows_file: %v", err)
 		return nil
 	}
-	return flowLines(string(data), position{path, 1, 1})
+	if !p.legible(data, path) {
+		return nil
+	}
+	return flowLines(strings.TrimPrefix(string(data), "\ufeff"), position{path, 1, 1})
 }
 
 // rules parses the rules of a bridge, with the numbers that its ports would have in an empty switch.
@@ -91,6 +88,7 @@ func (p *parser) rules(br *Bridge) {
 		f := &br.Flows[i]
 		r, err := parseFlow(f, names)
 		if err != nil {
+			err.Message = "rule: " + err.Message
 			p.errs = append(p.errs, err)
 			continue
 		}
@@ -108,10 +106,10 @@ func parseFlow(f *FlowConfig, names flowtable.PortNames) (*flowtable.Rule, *Conf
 	if err == nil {
 		return r, nil
 	}
-	e := &ConfigError{File: f.File, Line: f.Line, Column: f.Column, Message: "rule: " + err.Error()}
+	e := &ConfigError{File: f.File, Line: f.Line, Column: f.Column, Message: brief(err.Error())}
 	var syntax *flowtable.SyntaxError
 	if errors.As(err, &syntax) {
-		e.Message, e.Hint = "rule: "+syntax.Msg, syntax.Hint
+		e.Message, e.Hint = brief(syntax.Msg), brief(syntax.Hint)
 		if e.Line > 0 && syntax.Col > 0 {
 			e.Column += syntax.Col - 1
 		}

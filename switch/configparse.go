@@ -1,15 +1,12 @@
 package vswitch
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +27,7 @@ type ParseOptions struct {
 	Topology *numa.Topology
 }
 
-// Default is the configuration of an empty file.
+// Default is what applies where a configuration says nothing.
 func Default() *Config {
 	return &Config{
 		Log:     LogConfig{Level: "info", Format: "text"},
@@ -41,7 +38,7 @@ func Default() *Config {
 
 // Load reads and validates a whole configuration file. The error is a ConfigErrors for mistakes in it.
 func Load(path string, opts ParseOptions) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
@@ -57,10 +54,11 @@ func Parse(data []byte, opts ParseOptions) (*Config, error) {
 	cfg := Default()
 	cfg.File = opts.File
 	root, ok := p.document(data)
-	if !ok {
-		return nil, p.err()
-	}
-	if root != nil {
+	switch {
+	case ok && root == nil:
+		// Editors empty a file before they write it anew: a reload in between must not take everything away.
+		p.fail(position{file: p.file}, "a configuration without bridges says \"bridges: []\"", "the file is empty")
+	case ok:
 		p.config(root, cfg)
 	}
 	if err := p.err(); err != nil {
@@ -83,46 +81,10 @@ func ParsePort(data []byte, opts ParseOptions) (PortConfig, error) {
 	return pc, p.err()
 }
 
-// yamlLine finds the line in the YAML library's syntax errors.
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
-
-// document reads the one YAML document of data: its root node, nil for an empty one.
-func (p *parser) document(data []byte) (*yaml.Node, bool) {
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var doc, more yaml.Node
-	err := dec.Decode(&doc)
-	if errors.Is(err, io.EOF) {
-		return nil, true
-	}
-	if err == nil {
-		if err = dec.Decode(&more); errors.Is(err, io.EOF) {
-			if len(doc.Content) == 0 || isNull(doc.Content[0]) {
-				return nil, true
-			}
-			return doc.Content[0], true
-		}
-		if err == nil {
-			p.fail(p.at(&more), "remove the \"---\" line", "a second document begins here")
-			return nil, false
-		}
-	}
-	at, msg := position{file: p.file}, strings.ReplaceAll(err.Error(), "\n", " ")
-	if m := yamlLine.FindStringSubmatch(msg); m != nil {
-		if at.line, _ = strconv.Atoi(m[1]); at.line > 0 {
-			at.col = 1
-		}
-		msg = m[2]
-	}
-	if p.nowhere {
-		at = position{}
-	}
-	p.fail(at, "check the indentation, colons and quotes of this line and its neighbours", "not valid YAML: %s", msg)
-	return nil, false
-}
-
 // config reads the root mapping. The bridges come last, because their checks need what the others say.
 func (p *parser) config(n *yaml.Node, cfg *Config) {
 	var bridges *yaml.Node
+	before := len(p.errs)
 	p.mapping(n, "the configuration", []field{
 		{"log", func(v *yaml.Node) { p.mapping(v, "log", p.logFields(&cfg.Log)) }},
 		{"control", func(v *yaml.Node) { p.mapping(v, "control", p.controlFields(&cfg.Control)) }},
@@ -131,6 +93,9 @@ func (p *parser) config(n *yaml.Node, cfg *Config) {
 		{"bridges", func(v *yaml.Node) { bridges = v }},
 	})
 	if bridges == nil {
+		if len(p.errs) == before { // else the bridges may be what is misspelt
+			p.fail(position{file: p.file}, "to run without any, write \"bridges: []\"", "the configuration has no bridges")
+		}
 		return
 	}
 	p.list(bridges, "bridges", func(_ int, v *yaml.Node) {
@@ -161,7 +126,7 @@ func (p *parser) logFields(c *LogConfig) []field {
 func (p *parser) controlFields(c *ControlConfig) []field {
 	return []field{
 		{"socket", func(v *yaml.Node) {
-			if s, ok := p.socket(v, "control socket"); ok {
+			if s, ok := p.socket(v, "control socket", maxControlPath); ok {
 				c.Socket = s
 			}
 		}},
@@ -253,10 +218,25 @@ func (c *Config) Override(setting, value, source string, opts ParseOptions) erro
 		return &ConfigError{File: source, Message: fmt.Sprintf("unknown setting %q", setting)}
 	}
 	fields[i].set(&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value})
+	if user := c.portWithPath(c.Control.Socket); setting == "control.socket" && user != "" {
+		p.fail(position{}, "choose another", "the socket %q is used by port %s", c.Control.Socket, user)
+	}
 	for _, e := range p.errs {
 		e.File = source
 	}
 	return p.err()
+}
+
+// portWithPath is the name of the port whose socket is at path, "" for none.
+func (c *Config) portWithPath(path string) string {
+	for i := range c.Bridges {
+		for j := range c.Bridges[i].Ports {
+			if pc := &c.Bridges[i].Ports[j]; pc.Path == path {
+				return pc.Name
+			}
+		}
+	}
+	return ""
 }
 
 // cpuSet reads CPUs: "2-5,8", 2 or [2, 3].
@@ -314,22 +294,28 @@ func (p *parser) permissions(n *yaml.Node) (fs.FileMode, bool) {
 	return fs.FileMode(m), true
 }
 
-// maxSocketPath is what fits sockaddr_un with its terminating zero (unix(7)).
-const maxSocketPath = 107
+// maxSocketPath is what fits sockaddr_un with its terminating zero (unix(7)). The control socket is made under a longer
+// name first.
+const (
+	maxSocketPath  = 107
+	maxControlPath = maxSocketPath - len(".new")
+)
 
-// socket reads the path of a unix socket, whose directory must exist.
-func (p *parser) socket(n *yaml.Node, what string) (string, bool) {
+// socket reads the path of a unix socket, of at most so many bytes, whose directory must exist. It is returned in its
+// shortest form, so that two names of one socket are the same.
+func (p *parser) socket(n *yaml.Node, what string, longest int) (string, bool) {
 	path, ok := p.text(n, what)
 	if !ok {
 		return "", false
 	}
+	path = filepath.Clean(path)
 	dir := filepath.Dir(path)
 	st, err := os.Stat(dir)
 	switch {
 	case !filepath.IsAbs(path):
 		p.fail(p.at(n), "write it from the root: /run/...", "%s %q is not an absolute path", what, path)
-	case len(path) > maxSocketPath:
-		hint := fmt.Sprintf("at most %d bytes fit a socket address", maxSocketPath)
+	case len(path) > longest:
+		hint := fmt.Sprintf("at most %d bytes fit a socket address", longest)
 		p.fail(p.at(n), hint, "%s is %d bytes long", what, len(path))
 	case errors.Is(err, fs.ErrNotExist):
 		p.fail(p.at(n), "create it first: mkdir -p "+dir, "%s: the directory %s does not exist", what, dir)

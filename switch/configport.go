@@ -121,6 +121,7 @@ func (p *parser) bridge(n *yaml.Node) Bridge {
 	if seen != nil && seen["name"] == nil {
 		p.fail(p.at(n), "add \"name: br0\"", "a bridge has no name")
 	}
+	br.DefaultRule = seen["flows"] == nil && seen["flows_file"] == nil
 	return br
 }
 
@@ -235,7 +236,7 @@ func (p *parser) optionFields(pc *PortConfig, driver Driver) []field {
 				pc.MTU = k
 			}
 		}},
-		{"path", func(v *yaml.Node) { pc.Path, _ = p.socket(v, "path") }},
+		{"path", func(v *yaml.Node) { pc.Path, _ = p.socket(v, "path", maxSocketPath) }},
 		{"mode", func(v *yaml.Node) { pc.Mode, _ = p.oneOf(v, "mode", ModeServer, ModeClient) }},
 		{"owner", func(v *yaml.Node) { pc.Owner, _ = p.account(v, "owner") }},
 		{"group", func(v *yaml.Node) { pc.Group, _ = p.account(v, "group") }},

@@ -21,6 +21,7 @@ type worker struct {
 
 	held    *txLock     // the lock that this thread is transmitting under
 	sending int         // packets in the Transmit that is running
+	waiting int         // packets of the batch whose programs have not been run to the end
 	current *bridgeView // the bridge whose batch is being processed
 
 	// orphans counts packets of queues whose port is gone from the view.
@@ -71,22 +72,28 @@ func (w *worker) Process(b *packet.Batch) {
 	b.InPort = index
 }
 
-// Abort counts as dropped and forgets what a memory fault left half done (see pmd.Aborter).
-func (w *worker) Abort() {
+// Abort ends what a memory fault left half done (see pmd.Aborter): what was being transmitted is lost, and counted; the
+// destinations behind it get theirs, so that a guest which cuts off its memory does not take the others' packets along.
+// Without a batch they are lost as well.
+func (w *worker) Abort(b *packet.Batch) {
 	if w.held != nil {
 		w.held.unlock()
 		w.held = nil
 	}
-	lost := w.sending
-	w.sending = 0
-	if br := w.current; br != nil {
+	lost := w.sending + w.waiting
+	w.sending, w.waiting = 0, 0
+	br := w.current
+	if br == nil {
+		return
+	}
+	if b == nil {
 		for _, i := range br.touched {
 			lost += int(br.pending[i].n)
 			br.pending[i].n = 0
 		}
-		br.touched = br.touched[:0]
-		br.stats.packets.Drop(packet.DropMemoryFault, uint64(lost))
 	}
+	br.stats.packets.Drop(packet.DropMemoryFault, uint64(lost))
+	w.flush(br, b)
 }
 
 // wholeBatch does one operation with every packet of b, if it is one of those that can be done at once.
@@ -131,6 +138,7 @@ func (w *worker) runBatch(br *bridgeView, b *packet.Batch) {
 				single = br.outIndex(ops[0].A)
 			}
 		}
+		w.waiting = b.Len() - i
 		if single >= 0 {
 			x.enqueue(single, i)
 			continue
@@ -142,6 +150,7 @@ func (w *worker) runBatch(br *bridgeView, b *packet.Batch) {
 		}
 		x.packet(i, ops)
 	}
+	w.waiting = 0
 }
 
 // run is the execution of one batch's programs.
@@ -283,13 +292,15 @@ func (x *run) own() {
 	x.lent = false
 }
 
-// flush transmits everything pending, destination by destination.
+// flush transmits everything pending, destination by destination. When a memory fault ends it, those that it has not
+// come to have packets still.
 func (w *worker) flush(br *bridgeView, b *packet.Batch) {
 	for _, i := range br.touched {
 		p := &br.pending[i]
-		n := p.n
-		p.n = 0
-		w.transmit(&br.outs[i], b, p.idx[:n])
+		if n := p.n; n > 0 {
+			p.n = 0
+			w.transmit(&br.outs[i], b, p.idx[:n])
+		}
 	}
 	br.touched = br.touched[:0]
 }

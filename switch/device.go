@@ -42,12 +42,10 @@ type Device interface {
 	Queues() Queues
 	// Status describes the device to an operator.
 	Status() DeviceStatus
-	// OwnsAddress reports whether addr lies in memory that the device has mapped for its other end. The switch asks
-	// after a PMD thread had a memory fault.
-	OwnsAddress(addr uintptr) bool
-	// Fail ends the current session of the device (for example because its memory was cut off). The device may recover
-	// by itself. It returns without waiting for PMD threads.
-	Fail(err error)
+	// Fault is told of a memory fault at addr, on the PMD thread that had it. When addr lies in memory that the device
+	// has mapped for a session with its other end, the device takes that memory away from its queues at once, ends this
+	// session and no other, and returns true. Otherwise it does nothing and returns false. It does not wait for anything.
+	Fault(addr uintptr) bool
 	// Close frees the device. The switch calls it once, after all queues have left the PMD threads.
 	Close() error
 }
@@ -133,10 +131,9 @@ func newBrokenDevice(err error) *brokenDevice {
 	return &brokenDevice{err, time.Now(), []TxQueue{new(downQueue)}}
 }
 
-func (d *brokenDevice) Queues() Queues           { return Queues{Tx: d.tx} }
-func (d *brokenDevice) OwnsAddress(uintptr) bool { return false }
-func (d *brokenDevice) Fail(error)               {}
-func (d *brokenDevice) Close() error             { return nil }
+func (d *brokenDevice) Queues() Queues     { return Queues{Tx: d.tx} }
+func (d *brokenDevice) Fault(uintptr) bool { return false }
+func (d *brokenDevice) Close() error       { return nil }
 
 func (d *brokenDevice) Status() DeviceStatus {
 	return DeviceStatus{State: "broken", Error: d.err.Error(), ErrorTime: d.when, Node: -1}

@@ -2,16 +2,16 @@ package vswitch
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
-	"unsafe"
 
 	"pgregory.net/rapid"
 )
 
 func TestBucketIsOneCacheLine(t *testing.T) {
-	if n := unsafe.Sizeof(fdbBucket{}); n != 64 {
+	if n := reflect.TypeFor[fdbBucket]().Size(); n != 64 {
 		t.Errorf("%d bytes", n)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"weft/flowtable"
@@ -32,8 +32,14 @@ func newRuleSet() *ruleSet {
 	return &ruleSet{pipeline: flowtable.NewPipeline(flowtable.Config{})}
 }
 
-// len is the number of rules.
-func (rs *ruleSet) len() int { return rs.pipeline.Stats().Rules }
+// sizes are the number of rules and of those in each table that has any.
+func (rs *ruleSet) sizes() (rules int, tables []TableRules) {
+	st := rs.pipeline.Stats()
+	for _, t := range st.ByTable {
+		tables = append(tables, TableRules{Table: int(t.Table), Rules: t.Rules})
+	}
+	return st.Rules, tables
+}
 
 // live are the rules there are now.
 func (rs *ruleSet) live() map[ruleID]*flowtable.Rule {
@@ -64,14 +70,14 @@ type ruleChange struct {
 	back    []flowtable.Change
 }
 
-// defaultRule is what a bridge without configured rules has, as in Open vSwitch.
+// defaultRule is what a bridge has whose rules are not configured (Bridge.DefaultRule), as in Open vSwitch.
 const defaultRule = "priority=0,actions=NORMAL"
 
 // plan compares the rules with those of the configuration, and says what changes. Rules that go come first, so that
 // those that come find their place free.
 func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors) {
 	flows := bc.cfg.Flows
-	if len(flows) == 0 {
+	if bc.cfg.DefaultRule {
 		flows = []FlowConfig{{Text: defaultRule}}
 	}
 	rc := &ruleChange{rs: rs, wanted: make(map[ruleID]*flowtable.Rule, len(flows))}
@@ -80,6 +86,7 @@ func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors)
 	for i := range flows {
 		r, err := parseFlow(&flows[i], bc.names)
 		if err != nil {
+			err.Message = "rule: " + err.Message
 			errs = append(errs, err)
 			continue
 		}
@@ -158,8 +165,8 @@ func (rc *ruleChange) apply() (undo func(), err error) {
 func (rc *ruleChange) done() { rc.rs.configured = rc.wanted }
 
 // FlowAdd adds rules (texts in ovs-ofctl's add-flow syntax): all of them or, on error, none. A rule with the same
-// table, priority and match is replaced. Mistakes in a text are reported as ConfigErrors with File "rule N" (N from 1),
-// Line 1 and the column in that text.
+// table, priority and match is replaced. Mistakes in the texts are reported as ConfigErrors without a file, whose Line
+// is the rule's ordinal (from 1) and whose Column is that in its text.
 func (s *Switch) FlowAdd(bridge string, rules []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +178,7 @@ func (s *Switch) FlowAdd(bridge string, rules []string) error {
 	var errs ConfigErrors
 	names := br.names()
 	for i, text := range rules {
-		r, bad := parseFlow(&FlowConfig{Text: text, File: "rule " + strconv.Itoa(i+1), Line: 1, Column: 1}, names)
+		r, bad := parseFlow(&FlowConfig{Text: text, Line: i + 1, Column: 1}, names)
 		if bad != nil {
 			errs = append(errs, bad)
 			continue
@@ -181,7 +188,10 @@ func (s *Switch) FlowAdd(bridge string, rules []string) error {
 	if len(errs) > 0 {
 		return errs
 	}
-	return br.rules.pipeline.Apply(changes)
+	if err := br.rules.pipeline.Apply(changes); err != nil { // check_overlap, or there is no room
+		return &ConflictError{Msg: strings.TrimPrefix(err.Error(), "flowtable: ")}
+	}
+	return nil
 }
 
 // FlowDel deletes the rules that the filter selects (ovs-ofctl's del-flows syntax, "" for all) and returns how many.

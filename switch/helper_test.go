@@ -61,9 +61,9 @@ type memDevice struct {
 	mu       sync.Mutex
 	activeRx []bool
 	activeTx []bool
-	failed   error
+	failed   bool
 	closed   bool
-	owns     uintptr // the one address that is the device's
+	owns     uintptr // the one address that is the device's, until it fails
 	node     int
 	gate     *gateQueue // when set, the only transmit queue
 }
@@ -98,21 +98,29 @@ func (d *memDevice) Queues() Queues {
 func (d *memDevice) Status() DeviceStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	st := DeviceStatus{Link: d.failed == nil, State: "up", MTU: d.cfg.MTU, Node: d.node}
-	if d.failed != nil {
-		st.State, st.Error = "failed", d.failed.Error()
+	st := DeviceStatus{Link: !d.failed, State: "up", MTU: d.cfg.MTU, Node: d.node}
+	if d.failed {
+		st.State, st.Error = "failed", "memory fault"
 	}
 	return st
 }
 
-func (d *memDevice) OwnsAddress(a uintptr) bool { return a == d.owns }
-
-func (d *memDevice) Fail(err error) {
+func (d *memDevice) setOwned(addr uintptr) {
 	d.mu.Lock()
-	d.failed = err
+	defer d.mu.Unlock()
+	d.owns = addr
+}
+
+func (d *memDevice) Fault(addr uintptr) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if addr != d.owns {
+		return false
+	}
+	d.owns, d.failed = 0, true
 	d.activeRx = make([]bool, d.Port.Queues())
-	d.mu.Unlock()
 	d.host.Changed()
+	return true
 }
 
 func (d *memDevice) Close() error {

@@ -58,13 +58,13 @@ func (s *Switch) plan(cfg *Config) (*change, error) {
 	wanted := make(map[string]*portChange)
 	for i := range cfg.Bridges {
 		if slices.ContainsFunc(c.bridges, func(bc *bridgeChange) bool { return bc.cfg.Name == cfg.Bridges[i].Name }) {
-			return nil, fmt.Errorf("the bridge name %q is used twice", cfg.Bridges[i].Name)
+			return nil, &ConflictError{fmt.Sprintf("the bridge name %q is used twice", cfg.Bridges[i].Name), ""}
 		}
 		bc := c.bridge(cfg.Bridges[i], present[cfg.Bridges[i].Name])
 		delete(present, bc.cfg.Name)
 		for _, pc := range cfg.Bridges[i].Ports {
 			if wanted[pc.Name] != nil {
-				return nil, fmt.Errorf("the port name %q is used twice", pc.Name)
+				return nil, &ConflictError{fmt.Sprintf("the port name %q is used twice", pc.Name), ""}
 			}
 			wanted[pc.Name] = &portChange{cfg: pc, origin: OriginConfig, bridge: bc, old: s.ports[pc.Name]}
 			bc.ports = append(bc.ports, wanted[pc.Name])
@@ -158,6 +158,9 @@ func (c *change) bridge(cfg Bridge, br *bridge) *bridgeChange {
 		bc.isNew = true
 		bc.br = newBridge(cfg)
 		c.say("+ bridge %s", cfg.Name)
+		if len(cfg.Flows) == 0 && !cfg.DefaultRule {
+			c.say("+ bridge %s has no rules: it drops everything", cfg.Name)
+		}
 	default:
 		if br.cfg.MACAgeing != cfg.MACAgeing {
 			c.say("~ bridge %s mac_ageing %v -> %v", cfg.Name, br.cfg.MACAgeing, cfg.MACAgeing)
@@ -182,8 +185,8 @@ func (c *change) number(bc *bridgeChange) error {
 			continue
 		}
 		if holder, taken := bc.names.PortName(pc.cfg.Number); taken {
-			return fmt.Errorf("port %s of bridge %s cannot have the number %d: port %s has it", pc.cfg.Name, bc.cfg.Name,
-				pc.cfg.Number, holder)
+			return &ConflictError{fmt.Sprintf("port %s of bridge %s cannot have the number %d: port %s has it", pc.cfg.Name,
+				bc.cfg.Name, pc.cfg.Number, holder), "choose another, or delete that port"}
 		}
 		take(pc, pc.cfg.Number)
 	}

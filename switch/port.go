@@ -11,6 +11,14 @@ import (
 	"weft/pmd"
 )
 
+// ConflictError says that what was asked for exists already, or needs what something else holds.
+type ConflictError struct {
+	Msg  string
+	Hint string
+}
+
+func (e *ConflictError) Error() string { return join(e.Msg, e.Hint) }
+
 // AddPort opens a port and adds it to a bridge (which may be "" when there is only one). The port stays until DelPort,
 // or until a reload brings a port of that name.
 func (s *Switch) AddPort(ctx context.Context, bridge string, cfg PortConfig) (*PortInfo, error) {
@@ -24,14 +32,16 @@ func (s *Switch) AddPort(ctx context.Context, bridge string, cfg PortConfig) (*P
 		return nil, err
 	}
 	if hint := nameFault(cfg.Name); hint != "" {
-		return nil, fmt.Errorf("a port cannot be called %q: %s", cfg.Name, hint)
+		return nil, &ConfigError{Message: brief(fmt.Sprintf("a port cannot be called %q", cfg.Name)), Hint: hint}
 	}
 	if p := s.ports[cfg.Name]; p != nil {
-		return nil, fmt.Errorf("port %s exists already, on bridge %s: choose another name", cfg.Name, p.br.cfg.Name)
+		return nil, &ConflictError{
+			fmt.Sprintf("port %s exists already, on bridge %s", cfg.Name, p.br.cfg.Name), "choose another name",
+		}
 	}
 	for _, p := range s.ports {
 		if r := resources(&cfg); slices.Contains(r, resources(&p.cfg)[0]) {
-			return nil, fmt.Errorf("port %s uses the %s already", p.cfg.Name, r[0])
+			return nil, &ConflictError{fmt.Sprintf("port %s uses the %s already", p.cfg.Name, r[0]), "choose another"}
 		}
 	}
 	names := br.names()
@@ -40,10 +50,11 @@ func (s *Switch) AddPort(ctx context.Context, bridge string, cfg PortConfig) (*P
 		number = names.free(1)
 	}
 	if number > MaxPortNumber {
-		return nil, fmt.Errorf("port number %d is above %d, the highest there is", number, MaxPortNumber)
+		msg := fmt.Sprintf("port number %d is above %d, the highest there is", number, MaxPortNumber)
+		return nil, &ConfigError{Message: msg, Hint: "choose another"}
 	}
 	if holder, taken := names.PortName(number); taken {
-		return nil, fmt.Errorf("port number %d is taken by port %s", number, holder)
+		return nil, &ConflictError{fmt.Sprintf("port number %d is taken by port %s", number, holder), "choose another"}
 	}
 	p := s.newPort(cfg, OriginRuntime)
 	if err := s.openDevice(ctx, p); err != nil {

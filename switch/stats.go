@@ -2,10 +2,13 @@ package vswitch
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"weft/internal/packet"
+	"weft/pmd"
 )
 
 // Bridges describes all bridges, in the order of the configuration.
@@ -20,7 +23,8 @@ func (s *Switch) bridgeInfos() []BridgeInfo {
 	workers := s.allWorkers()
 	for _, br := range s.bridges {
 		total, flooded := br.gone, br.lost
-		info := BridgeInfo{Name: br.cfg.Name, Ports: len(br.ports), Rules: br.rules.len(), FDB: br.fdb.stats()}
+		info := BridgeInfo{Name: br.cfg.Name, Ports: len(br.ports), FDB: br.fdb.stats()}
+		info.Rules, info.Tables = br.rules.sizes()
 		info.Cache = br.rules.goneCache
 		for _, w := range workers {
 			if wb := w.bridges[br]; wb != nil {
@@ -82,14 +86,27 @@ func (s *Switch) pmdInfos() []PMDInfo {
 func (s *Switch) PMDMove(port string, queue, cpu int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.port(port); err != nil {
+	p, err := s.port(port)
+	if err != nil {
 		return err
 	}
 	m := s.manager.Load()
 	if m == nil {
 		return errors.New("there are no PMD threads yet")
 	}
-	return m.Move(port, queue, cpu)
+	queues, name := p.dev.Queues(), fmt.Sprintf("%s/%d", port, queue)
+	switch n := len(queues.Rx); {
+	case queue < 0 || queue >= n:
+		return &NotFoundError{"receive queue", name, fmt.Sprintf("the port has %d, counted from 0", n)}
+	case !isActive(queues.ActiveRx, queue):
+		return &NotFoundError{"receive queue", name, "the port's other end does not use it now"}
+	}
+	switch err := m.Move(port, queue, cpu); {
+	case err == nil, errors.Is(err, pmd.ErrStopped):
+		return err
+	default: // the CPU has no PMD thread, or the configuration pins the queue
+		return &ConflictError{Msg: strings.TrimPrefix(err.Error(), "pmd: ")}
+	}
 }
 
 // PMDRebalance assigns all receive queues anew by their load, and returns how many moved.
@@ -109,7 +126,8 @@ func (s *Switch) Stats() Stats {
 	defer s.mu.Unlock()
 	ports, _ := s.portInfos("") // fails for a bridge that does not exist only
 	st := Stats{
-		Time: time.Now(), Ports: ports, Bridges: s.bridgeInfos(), PMD: s.pmdInfos(), Faults: s.faults.Load(),
+		Time: time.Now(), Ports: ports, Bridges: s.bridgeInfos(), PMD: s.pmdInfos(),
+		Faults: s.faults.Load(), StrayFaults: s.strayFaults.Load(),
 	}
 	orphans := s.gone
 	for _, w := range s.allWorkers() {

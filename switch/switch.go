@@ -54,9 +54,9 @@ type Switch struct {
 	retired   []*worker
 	gone      packet.CounterSnapshot // orphans of retired workers
 
-	// devices holds an openedDevice for every *port whose device is open, for faults, which must not wait for mu.
-	devices sync.Map
-	faults  atomic.Uint64
+	// devices are those that are open, for PMD threads that had a memory fault. Written under mu, replaced as a whole.
+	devices             atomic.Pointer[[]Device]
+	faults, strayFaults atomic.Uint64
 
 	changed chan struct{} // capacity 1: a device changed since the last reconcile
 	quit    chan struct{}
@@ -87,13 +87,6 @@ type port struct {
 	log    *slog.Logger
 }
 
-// openedDevice is a port as onFault sees it. It does not change.
-type openedDevice struct {
-	name string
-	dev  Device
-	log  *slog.Logger
-}
-
 // New makes a switch without bridges and without PMD threads; the first Apply brings both.
 func New(opts Options) (*Switch, error) {
 	if opts.Topology == nil {
@@ -107,6 +100,7 @@ func New(opts Options) (*Switch, error) {
 		ports: make(map[string]*port), workers: make(map[int]*worker),
 		changed: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.devices.Store(new([]Device))
 	go s.run()
 	return s, nil
 }
@@ -170,34 +164,6 @@ func (s *Switch) synchronize() {
 	}
 }
 
-// onFault makes the port whose memory was cut off give up its session. The pmd package calls it on a goroutine.
-func (s *Switch) onFault(f pmd.Fault) {
-	s.faults.Add(1)
-	err := fmt.Errorf("memory fault at %#x in stage %s on CPU %d, the other end took its memory away: %w", f.Addr, f.Stage,
-		f.CPU, f.Err)
-	var owner, polled *openedDevice
-	s.devices.Range(func(_, value any) bool {
-		d := value.(*openedDevice)
-		if d.dev.OwnsAddress(f.Addr) {
-			owner = d
-		}
-		if d.name == f.Queue.PortName {
-			polled = d
-		}
-		return owner == nil
-	})
-	if owner == nil {
-		// Nobody's mapping: the best guess is the port that was being polled.
-		s.log.Error("memory fault at an address that no port owns", "port", f.Queue.PortName, "error", err)
-		owner = polled
-	}
-	if owner != nil {
-		owner.log.Error("port failed", "error", err)
-		owner.dev.Fail(err)
-	}
-	s.notify()
-}
-
 // Close stops the PMD threads after their current batch and closes all devices. The switch cannot be used afterwards.
 func (s *Switch) Close() error {
 	s.mu.Lock()
@@ -246,14 +212,14 @@ func (s *Switch) openDevice(ctx context.Context, p *port) error {
 	}
 	p.dev = dev
 	p.locks = make(map[TxQueue]*txLock)
-	s.devices.Store(p, &openedDevice{p.cfg.Name, dev, p.log})
+	s.addDevice(dev)
 	return nil
 }
 
 // closeDevice closes a port's device, whose queues have left the PMD threads.
 func (s *Switch) closeDevice(p *port) error {
 	err := p.dev.Close()
-	s.devices.Delete(p)
+	s.removeDevice(p.dev)
 	if err != nil {
 		return fmt.Errorf("close port %s: %w", p.cfg.Name, err)
 	}

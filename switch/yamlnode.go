@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +36,8 @@ func (p *parser) at(n *yaml.Node) position {
 
 // fail records a mistake at a place.
 func (p *parser) fail(at position, hint, format string, args ...any) {
-	e := &ConfigError{File: at.file, Line: at.line, Column: at.col, Message: fmt.Sprintf(format, args...), Hint: hint}
+	msg := brief(fmt.Sprintf(format, args...))
+	e := &ConfigError{File: at.file, Line: at.line, Column: at.col, Message: msg, Hint: brief(hint)}
 	if e.File == "" && !p.nowhere {
 		e.File = p.file
 	}
@@ -141,6 +143,27 @@ func kindName(n *yaml.Node) string {
 		return strconv.Quote(n.Value)
 	}
 	return "something else"
+}
+
+// maxMessage bounds a message in bytes.
+const maxMessage = 400
+
+// longQuote and longWord find values that are too long to be shown.
+var (
+	longQuote = regexp.MustCompile(`"([^"]{60})[^"]+"`)
+	longWord  = regexp.MustCompile(`(\S{100})\S{28,}`)
+)
+
+// brief makes a message short enough to be read: quoted values are cut to 60 characters, other words to 100.
+func brief(msg string) string {
+	if len(msg) > 10*maxMessage {
+		msg = msg[:10*maxMessage] + `"...`
+	}
+	msg = longWord.ReplaceAllString(longQuote.ReplaceAllString(msg, `"$1"...`), "$1...")
+	if len(msg) > maxMessage {
+		msg = msg[:maxMessage] + "..."
+	}
+	return strings.ToValidUTF8(msg, "")
 }
 
 // text reads a scalar that is not empty.

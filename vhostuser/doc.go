@@ -26,8 +26,8 @@
 // A front end is as hostile as its guest. Lengths are bounded before anything is allocated, a message that does not
 // fit its row of the table ends the session with a logged reason, every descriptor that arrives is closed exactly
 // once, addresses are checked against the memory table, and the memory table against the files behind it. What is left
-// is a front end that truncates its memory file later: the PMD threads survive the fault and the owner calls
-// [Port.Fail].
+// is a front end that truncates its memory file later: the PMD threads survive the fault and call [Port.Fault],
+// which takes the memory away from them and ends the session.
 //
 // A message that is well-formed but cannot be done, such as a memory table that does not map, is answered with a
 // failure when the front end asked for an answer (REPLY_ACK). Otherwise the session ends, as the protocol has no other

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -355,6 +357,26 @@ type pmd struct {
 	calls  atomic.Uint64 // of changed
 	held   sync.Mutex    // holding it stops the polling
 	faults atomic.Uint64
+	stray  atomic.Uint64 // faults that the port did not own
+}
+
+// faultIn runs f and returns the address of the memory fault that ended it, else 0.
+func faultIn(f func()) (addr uintptr) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case interface {
+			runtime.Error
+			Addr() uintptr
+		}:
+			addr = r.Addr()
+		default:
+			panic(r)
+		}
+	}()
+	f()
+	return 0
 }
 
 func (d *pmd) run() {
@@ -366,17 +388,18 @@ func (d *pmd) run() {
 	for !d.stop.Load() {
 		d.held.Lock()
 		if p := d.port.Load(); p != nil {
-			err := touchGuest(func() error {
+			if addr := faultIn(func() {
 				for i, rx := range p.RxQueues() {
 					if n := rx.Receive(b); n > 0 {
 						p.TxQueues()[i].Transmit(b, idx[:n])
 						rx.Release(b)
 					}
 				}
-				return nil
-			})
-			if err != nil && d.faults.Add(1) == 1 {
-				go p.Fail(err)
+			}); addr != 0 {
+				d.faults.Add(1)
+				if !p.Fault(addr) {
+					d.stray.Add(1)
+				}
 			}
 		}
 		d.held.Unlock()

@@ -494,3 +494,26 @@ func TestRandomMessages(t *testing.T) {
 		t.Errorf("the other port: %s, %q", st.State, st.LastError)
 	}
 }
+
+func TestASilentFrontEndGivesWay(t *testing.T) {
+	b := newBench(t, Config{})
+	silent := dial(t, b.path)
+	started := time.Now()
+	for {
+		f := dial(t, b.path)
+		f.raw(wire(GetFeatures, flagVersion, nil))
+		_, _, err := f.answer()
+		f.close()
+		if err == nil {
+			break
+		}
+		if time.Since(started) > 10*time.Second {
+			t.Fatal("a front end that never speaks keeps the port")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if waited := time.Since(started); waited < silence/2 {
+		t.Errorf("it was turned out after %v", waited)
+	}
+	silent.ended()
+}

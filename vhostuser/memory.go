@@ -11,7 +11,7 @@ import (
 
 // maxGuestMemory bounds what one front end can make this process map, in bytes: address space is shared by all ports,
 // and a sparse file costs a hostile front end nothing.
-const maxGuestMemory = 16 << 40
+const maxGuestMemory = 4 << 40
 
 // guestMemory is the memory of one front end as mapped here. It is immutable: a change makes a new one, which shares
 // the slots that stay.
@@ -65,6 +65,9 @@ func (r regionSpec) check(file sys.FileInfo) error {
 	case !file.Regular:
 		return errors.New("the descriptor is not a file or memfd: share guest memory by file (qemu: " +
 			"memory-backend-memfd or memory-backend-file with share=on)")
+	case file.Remote:
+		return errors.New("the memory file is on a file system that another machine or process serves, which could stop " +
+			"the switch: use memory-backend-memfd, or a file on tmpfs or hugetlbfs")
 	case r.offset+r.size > file.Size:
 		return fmt.Errorf("mmap offset %#x + size %#x exceeds the file's length %#x", r.offset, r.size, file.Size)
 	}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"weft/internal/packet"
@@ -92,7 +91,7 @@ type Port struct {
 	watcher  sync.WaitGroup
 	rings    *sys.Wakeup // woken on PMD threads: some ring broke
 	notifier *sys.Notifier
-	spans    atomic.Pointer[[]span]
+	mapped   mapping
 
 	mu                             sync.Mutex
 	view                           view
@@ -213,37 +212,6 @@ func (p *Port) active(odd int) []bool {
 	return out
 }
 
-// OwnsAddress reports that addr lies in guest memory that this port has mapped.
-func (p *Port) OwnsAddress(addr uintptr) bool {
-	spans := p.spans.Load()
-	if spans == nil {
-		return false
-	}
-	for _, s := range *spans {
-		if s.first <= addr && addr <= s.last {
-			return true
-		}
-	}
-	return false
-}
-
-func (p *Port) setSpans(s []span) { p.spans.Store(&s) }
-
-// Fail ends the current session because of err, such as a fault on its memory. The port goes on listening or
-// connecting.
-func (p *Port) Fail(err error) {
-	p.mu.Lock()
-	s := p.current
-	p.mu.Unlock()
-	if s == nil {
-		return
-	}
-	select {
-	case s.failed <- err:
-	default: // it is failing already
-	}
-}
-
 // Close ends the port: its rings stop where they are, guest memory is unmapped after Host.Synchronize, and the
 // listening socket's file is removed. The guest is told nothing, so that its front end can hand the rings to the next
 // port as they are. It returns when all is done; a second call waits, too.
@@ -300,7 +268,7 @@ func (p *Port) ended(ctx context.Context, s *session, err error) {
 		p.say(s.log, slog.LevelInfo, "front end disconnected", "")
 	default:
 		p.note(err)
-		p.say(s.log, slog.LevelWarn, "session ended", err.Error(), "error", err)
+		p.say(s.log, slog.LevelWarn, "session ended", kindOf(err), "error", err)
 	}
 }
 

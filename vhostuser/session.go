@@ -20,6 +20,9 @@ const replyTimeout = time.Second
 // errClosedByPeer says that a session ended because the front end closed it between two messages, as it may.
 var errClosedByPeer = errors.New("the front end closed the connection")
 
+// errSilent says that a session ended because another front end came while this one had never spoken.
+var errSilent = errors.New("the front end said nothing, and another one connected")
+
 // session is one connection to one front end.
 //
 // Concurrency: run's goroutine owns everything that is not described otherwise.
@@ -31,7 +34,9 @@ type session struct {
 	// Written by other goroutines.
 	broken chan struct{} // capacity 1: some ring broke
 	failed chan error    // capacity 1: end with this error
+	cutOff atomic.Bool   // PMD threads have had faults on the memory: no ring may be attached any more
 	ending atomic.Bool   // the session is over, its remains are being removed
+	spoke  atomic.Bool   // a whole message has come
 
 	// Negotiated.
 	features  uint64
@@ -102,6 +107,9 @@ func (s *session) read(to chan<- incoming) {
 
 func (s *session) serve(ctx context.Context, msgs <-chan incoming) error {
 	for {
+		if s.cutOff.Load() { // before any message, however many there are
+			return <-s.failed
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -130,6 +138,7 @@ func (s *session) receive(in incoming) error {
 	}
 	m := in.m
 	defer m.close()
+	s.spoke.Store(true)
 	s.collectBroken() // so that no ring is reset before its error was seen
 	reply, err := s.handle(m)
 	s.publish() // before the answer, after which the front end may rely on it
@@ -235,6 +244,10 @@ func (s *session) start() {
 	for _, r := range s.rings {
 		r.settle()
 	}
+	if s.cutOff.Load() {
+		// Port.Fault set this before it took the rings off the queues: either it was after us, or we see it.
+		s.port.dropRings()
+	}
 }
 
 // build makes r's virtq.Ring if the front end has said all that it takes. A ring that cannot be built is a fault of
@@ -287,7 +300,7 @@ func (s *session) setMemory(next *guestMemory) {
 	s.stop(running...)
 	old := s.mem
 	s.mem, s.node = next, -1
-	s.port.setSpans(next.spans())
+	s.port.mapped.set(s, next.spans())
 	if err := old.closeExcept(next); err != nil {
 		s.log.Error("vhost-user: unmapping guest memory", "error", err)
 	}
@@ -338,7 +351,7 @@ func (s *session) setCall(r *ring, fd int) {
 // and the guest are told nothing: used indices say how far we came.
 func (s *session) teardown() {
 	s.stop(s.rings...)
-	s.port.setSpans(nil)
+	s.port.mapped.set(nil, nil)
 	if err := s.mem.closeExcept(nil); err != nil {
 		s.log.Error("vhost-user: unmapping guest memory", "error", err)
 	}

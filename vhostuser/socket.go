@@ -22,6 +22,8 @@ const (
 	probeTimeout = time.Second
 	// acceptPause is the pause after accept failed, as it does when the process is out of descriptors.
 	acceptPause = 100 * time.Millisecond
+	// silence is how long a front end may hold the port without having sent a message, once another one wants it.
+	silence = 2 * time.Second
 )
 
 // listener is a listening socket and its file.
@@ -163,7 +165,7 @@ func (p *Port) serve(ctx context.Context, l *listener) {
 			p.acceptFailed(ctx, err)
 			continue
 		}
-		if cur != nil && !cur.gone() {
+		if cur != nil && !cur.gone() && !cur.giveWay() {
 			p.refuse(conn)
 			continue
 		}
@@ -180,6 +182,19 @@ func (p *Port) serve(ctx context.Context, l *listener) {
 
 // gone reports that the session is over, or will be as soon as it notices.
 func (s *session) gone() bool { return s.ending.Load() || sys.PeerGone(s.conn) }
+
+// giveWay ends the session if its front end has been silent since it connected, long enough for any to have spoken: a
+// process that merely holds the connection must not keep the real front end out.
+func (s *session) giveWay() bool {
+	if s.spoke.Load() || time.Since(s.connected) < silence {
+		return false
+	}
+	select {
+	case s.failed <- errSilent:
+	default: // it is ending for another reason
+	}
+	return true
+}
 
 func (p *Port) acceptFailed(ctx context.Context, err error) {
 	if ctx.Err() != nil {

@@ -108,6 +108,9 @@ func (a *app) flowDelCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&all, "all", false, "delete all rules of the bridge")
 	a.bridgeFlag(cmd, &bridge)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if all && strict {
+			return &usageError{errors.New("--all and --strict exclude each other: --strict needs a match"), cmd}
+		}
 		bridge, filter, err := a.bridgeAndFilter(cmd, bridge, args)
 		switch {
 		case err != nil:
@@ -208,13 +211,17 @@ func (a *app) readRules(args []string, file string) ([]rule, error) {
 	return rules, nil
 }
 
-// maxRule is the longest line that is read as a rule.
-const maxRule = 1 << 20
+// maxRule is the longest line that is read as a rule, maxRules the longest text that is read as rules, in bytes.
+const (
+	maxRule  = 1 << 20
+	maxRules = 64 << 20
+)
 
 // scanRules reads one rule a line.
 func scanRules(r io.Reader, name string) ([]rule, error) {
 	var rules []rule
-	s := bufio.NewScanner(r)
+	bounded := &io.LimitedReader{R: r, N: maxRules + 1}
+	s := bufio.NewScanner(bounded)
 	s.Buffer(nil, maxRule)
 	n := 0
 	for s.Scan() {
@@ -227,6 +234,9 @@ func scanRules(r io.Reader, name string) ([]rule, error) {
 	}
 	if err := s.Err(); err != nil {
 		return nil, fmt.Errorf("read rules: %s:%d: %w", name, n+1, err)
+	}
+	if bounded.N <= 0 {
+		return nil, fmt.Errorf("read rules: %s is longer than %d MiB: add them in parts", name, maxRules>>20)
 	}
 	return rules, nil
 }

@@ -94,6 +94,9 @@ func printPMD(w io.Writer, threads []vswitch.PMDInfo) {
 	}
 }
 
+// maxNoteName is how much of a port's name stands before a note, so that there is room for the note.
+const maxNoteName = 32
+
 func printThread(w io.Writer, t *vswitch.PMDInfo) {
 	node := ""
 	if t.Node >= 0 {
@@ -122,7 +125,7 @@ func printThread(w io.Writer, t *vswitch.PMDInfo) {
 	rows.print(w, "  ")
 	for i := range t.Queues {
 		if note := queueNote(&t.Queues[i]); note != "" {
-			head := fmt.Sprintf("  %s queue %d: ", t.Queues[i].Port, t.Queues[i].Queue)
+			head := fmt.Sprintf("  %s queue %d: ", cut(t.Queues[i].Port, maxNoteName), t.Queues[i].Queue)
 			fmt.Fprintln(w, head+wrap(note, len(head)))
 		}
 	}

@@ -10,10 +10,8 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,9 +31,11 @@ const (
 
 // daemon is the running switch and what serves it.
 type daemon struct {
-	app  *app
-	cmd  *cobra.Command // its flags replace settings of the file, at every reload
-	path string
+	app     *app
+	cmd     *cobra.Command // its flags replace settings of the file, at every reload
+	path    string
+	hangup  <-chan os.Signal // SIGHUP, also those of the time before serve
+	profile bool
 
 	log    *slog.Logger
 	level  *slog.LevelVar
@@ -47,8 +47,8 @@ type daemon struct {
 	cfg *vswitch.Config // what runs
 }
 
-// runDaemon runs the switch until ctx ends.
-func (a *app) runDaemon(ctx context.Context, cmd *cobra.Command, path string, profile bool) (err error) {
+// run runs the switch until ctx ends.
+func (d *daemon) run(ctx context.Context) (err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -56,14 +56,17 @@ func (a *app) runDaemon(ctx context.Context, cmd *cobra.Command, path string, pr
 	if err != nil {
 		return fmt.Errorf("read the machine's topology: %w", err)
 	}
-	d := &daemon{app: a, cmd: cmd, path: path, level: new(slog.LevelVar)}
-	if d.cfg, err = a.loadConfig(cmd, path, vswitch.ParseOptions{Drivers: drivers(), Topology: topo}); err != nil {
+	d.cfg, err = d.app.loadConfig(d.cmd, d.path, vswitch.ParseOptions{Drivers: drivers(), Topology: topo})
+	if err != nil {
 		return err
 	}
-	d.log = newLogger(a.err, d.cfg.Log.Format, d.level)
+	d.log = newLogger(d.app.err, d.cfg.Log.Format, d.level)
 	d.level.Set(levelOf(d.cfg.Log.Level))
 	v := buildVersion()
-	d.log.Info("weft starts", "version", v.Version, "revision", v.Revision, "config", path, "pid", os.Getpid())
+	d.log.Info("weft starts", "version", v.Version, "revision", v.Revision, "config", d.path, "pid", os.Getpid())
+	for _, o := range d.app.overrides(d.cmd) {
+		d.log.Info("a setting of the configuration is replaced", "setting", o.setting, "by", o.source, "value", o.value)
+	}
 
 	// The control socket first: whoever holds it is the one daemon, and no port of another is touched.
 	l, err := control.Listen(control.ListenConfig{
@@ -84,25 +87,27 @@ func (a *app) runDaemon(ctx context.Context, cmd *cobra.Command, path string, pr
 		return err
 	}
 	plan, err := d.sw.Apply(ctx, d.cfg)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		d.log.Info("weft stops before it was ready")
+		d.notify("STOPPING=1")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	d.logPlan(plan)
-	return d.serve(ctx, l, profile)
+	return d.serve(ctx, l)
 }
 
 // serve answers the control socket and signals until ctx ends.
-func (d *daemon) serve(ctx context.Context, l net.Listener, profile bool) error {
+func (d *daemon) serve(ctx context.Context, l net.Listener) error {
 	s := control.NewServer(d.log, toControlError)
 	d.bindRoutes(s)
-	if profile {
+	if d.profile {
 		bindProfiles(s)
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 
 	beat, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -128,7 +133,7 @@ func (d *daemon) serve(ctx context.Context, l net.Listener, profile bool) error 
 			return <-failed
 		case err := <-failed:
 			return err
-		case <-hangup:
+		case <-d.hangup:
 			if _, err := d.reload(ctx, false); err != nil {
 				d.log.Error("reload failed; the switch stays as it was", "err", err)
 			}

@@ -43,7 +43,8 @@ func TestMetricsOfABusySwitch(t *testing.T) {
 	st := &vswitch.Stats{
 		Ports: []vswitch.PortInfo{*busyPort(), *tapPort()},
 		Bridges: []vswitch.BridgeInfo{{
-			Name: "br0", Rules: 5, Drops: map[string]uint64{"no_match": 3, "new_reason": 4}, FDB: vswitch.FDBStats{Entries: 2},
+			Name: "br0", Rules: 5, Tables: []vswitch.TableRules{{Table: 0, Rules: 1}, {Table: 3, Rules: 4}},
+			Drops: map[string]uint64{"no_match": 3, "new_reason": 4}, FDB: vswitch.FDBStats{Entries: 2},
 		}},
 		PMD: []vswitch.PMDInfo{{
 			ThreadStats: pmd.ThreadStats{CPU: 1, Queues: []pmd.QueueStats{{Port: "vm1", Cycles: 9}}},
@@ -70,12 +71,16 @@ weft_bridge_dropped_packets_total{bridge="br0",reason="reserved_multicast"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="resubmit_limit"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="rule"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="vlan_filter"} 0
+# HELP weft_flow_rules Rules in a flow table; tables without rules are absent.
+# TYPE weft_flow_rules gauge
+weft_flow_rules{bridge="br0",table="0"} 1
+weft_flow_rules{bridge="br0",table="3"} 4
 # HELP weft_port_sessions_total How often the other end of the port connected.
 # TYPE weft_port_sessions_total counter
 weft_port_sessions_total{bridge="br0",port="vm1"} 3
 `
 	if err := testutil.CollectAndCompare(c, strings.NewReader(want),
-		"weft_bridge_dropped_packets_total", "weft_port_sessions_total"); err != nil {
+		"weft_bridge_dropped_packets_total", "weft_flow_rules", "weft_port_sessions_total"); err != nil {
 		t.Error(err)
 	}
 }
@@ -302,6 +307,7 @@ func TestTapOptions(t *testing.T) {
 		{vswitch.PortConfig{Device: "tap0"}, ""},
 		{vswitch.PortConfig{Device: "tap0", Extra: map[string]string{"ring_size": "1024", "persist": "true"}}, ""},
 		{vswitch.PortConfig{Device: "a-name-too-long-"}, "device: "},
+		{vswitch.PortConfig{Device: "tap%d"}, "device: "},
 		{vswitch.PortConfig{Device: "tap0", MTU: 65522}, "mtu: "},
 		{vswitch.PortConfig{Device: "tap0", Extra: map[string]string{"ring_size": "500"}}, "ring_size: "},
 		{vswitch.PortConfig{Device: "tap0", Extra: map[string]string{"ring_size": "x"}}, "ring_size: "},
@@ -325,8 +331,38 @@ func TestSettingsHaveFlagsAndVariables(t *testing.T) {
 		if cmd.Flags().Lookup(flagOf(s)) == nil && root.PersistentFlags().Lookup(flagOf(s)) == nil {
 			t.Errorf("setting %s has no flag --%s", s, flagOf(s))
 		}
+		if strings.Contains(flagOf(s), "_") {
+			t.Errorf("flag --%s has an underscore", flagOf(s))
+		}
 	}
 	if !slices.Contains(vswitch.DaemonSettings(), settingSocket) {
 		t.Errorf("%s is no setting", settingSocket)
+	}
+}
+
+// TestFlagsAndVariablesReplaceSettings gives each setting by the environment, and then by a flag, which wins.
+func TestFlagsAndVariablesReplaceSettings(t *testing.T) {
+	for _, name := range []string{"run", "check"} {
+		for _, s := range vswitch.DaemonSettings() {
+			t.Setenv(envOf(s), "from-env")
+			for _, args := range [][]string{nil, {"--" + flagOf(s), "from-flag"}} {
+				a := &app{settings: newSettings()}
+				cmd, _, err := a.rootCommand().Find([]string{name})
+				if err == nil {
+					err = cmd.ParseFlags(args)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := override{s, "from-env", envOf(s)}
+				if args != nil {
+					want = override{s, "from-flag", args[0]}
+				}
+				if got := a.overrides(cmd); len(got) != 1 || got[0] != want {
+					t.Errorf("%s %v: %v, want %v alone", name, args, got, want)
+				}
+			}
+			t.Setenv(envOf(s), "")
+		}
 	}
 }

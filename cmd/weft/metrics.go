@@ -25,7 +25,10 @@ var (
 
 // metricsOf turns the switch's statistics into those that Prometheus gets.
 func metricsOf(st *vswitch.Stats, v versionInfo) metrics.Snapshot {
-	s := metrics.Snapshot{Version: v.Version, Revision: v.Revision, MemoryFaults: st.Faults, Orphans: st.Orphans}
+	s := metrics.Snapshot{
+		Version: v.Version, Revision: v.Revision,
+		MemoryFaults: st.Faults, StrayFaults: st.StrayFaults, Orphans: st.Orphans,
+	}
 	for i := range st.Ports {
 		p := &st.Ports[i]
 		s.Ports = append(s.Ports, metrics.Port{
@@ -72,9 +75,13 @@ func dropMetrics(drops map[string]uint64, usual []packet.DropReason) []metrics.D
 
 func bridgeMetrics(b *vswitch.BridgeInfo) metrics.Bridge {
 	f := &b.FDB
+	rules := make([]metrics.TableRules, len(b.Tables))
+	for i, t := range b.Tables {
+		rules[i] = metrics.TableRules(t)
+	}
 	return metrics.Bridge{
 		Name:  b.Name,
-		Rules: []metrics.TableRules{{Table: metrics.AllTables, Rules: b.Rules}},
+		Rules: rules,
 		Drops: dropMetrics(b.Drops, bridgeReasons),
 		MAC: metrics.MACTable{
 			Entries: f.Entries, Limit: f.Limit, Learned: f.Learned, Moved: f.Moved, Evicted: f.Evicted,

@@ -43,10 +43,9 @@ func tapConfig(cfg vswitch.PortConfig) (tap.Config, error) {
 	c := tap.Config{
 		Interface: cfg.Device, Queues: cfg.Queues, MTU: cfg.MTU, Owner: cfg.Owner, Group: cfg.Group,
 	}
-	if len(c.Interface) > tap.MaxName {
+	if hint := tap.NameFault(c.Interface); hint != "" {
 		return c, &vswitch.OptionError{
-			Option: "device", Msg: fmt.Sprintf("%q is longer than an interface's name can be", c.Interface),
-			Hint: fmt.Sprintf("use at most %d characters", tap.MaxName),
+			Option: "device", Msg: fmt.Sprintf("an interface cannot be called %q", c.Interface), Hint: hint,
 		}
 	}
 	if c.MTU > tap.MaxMTU {
@@ -113,11 +112,8 @@ func (d *tapDevice) Status() vswitch.DeviceStatus {
 	}
 }
 
-// OwnsAddress is false: a tap port maps no foreign memory.
-func (d *tapDevice) OwnsAddress(uintptr) bool { return false }
-
-// Fail does nothing: there is no session that could end.
-func (d *tapDevice) Fail(error) {}
+// Fault is false: a tap port maps no foreign memory.
+func (d *tapDevice) Fault(uintptr) bool { return false }
 
 func (d *tapDevice) Close() error { return d.port.Close() }
 

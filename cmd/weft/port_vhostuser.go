@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 
 	"weft/numa"
@@ -27,10 +29,24 @@ func vhostUserDriver() vswitch.Driver {
 		Options:   []string{"path", "mode", "queues", "mtu", "owner", "group", "permissions", "reconnect"},
 		Required:  []string{"path"},
 		MaxQueues: vhostuser.MaxQueuePairs,
+		Check:     checkVhostUser,
 	}
 }
 
-// vhostUserDevice presents a vhost-user port to the switch. Fail, OwnsAddress and Close are the port's.
+// checkVhostUser finds a path at which Weft could not listen, because only sockets that nobody uses are replaced.
+func checkVhostUser(cfg vswitch.PortConfig) error {
+	if cfg.Mode == vswitch.ModeClient {
+		return nil
+	}
+	if st, err := os.Lstat(cfg.Path); err == nil && st.Mode().Type() != fs.ModeSocket {
+		return &vswitch.OptionError{
+			Option: "path", Msg: cfg.Path + " exists and is not a socket", Hint: "remove it, or choose another path",
+		}
+	}
+	return nil
+}
+
+// vhostUserDevice presents a vhost-user port to the switch. Fault and Close are the port's.
 type vhostUserDevice struct {
 	*vhostuser.Port
 	rx []vswitch.RxQueue

@@ -123,6 +123,12 @@ func TestPortShow(t *testing.T) {
 
 func TestLists(t *testing.T) {
 	golden(t, "port_list", func(w io.Writer) { printPorts(w, []vswitch.PortInfo{*busyPort(), *tapPort()}) })
+	golden(t, "port_list_long", func(w io.Writer) {
+		one, two := *busyPort(), *tapPort()
+		one.Name, one.Bridge = "p"+strings.Repeat("0123456789", 6)+"-1", "br-"+strings.Repeat("long-", 12)
+		two.Name = "p" + strings.Repeat("0123456789", 6) + "-2"
+		printPorts(w, []vswitch.PortInfo{one, two})
+	})
 	golden(t, "port_list_empty", func(w io.Writer) { printPorts(w, nil) })
 	golden(t, "bridge_list", func(w io.Writer) {
 		printBridges(w, []vswitch.BridgeInfo{{
@@ -146,6 +152,7 @@ func TestPMDShow(t *testing.T) {
 						},
 						{Port: "wire", Queue: 0, Node: -1, Packets: 10, Batches: 10, Cycles: 3000, Load: 15.3},
 						{Port: "vm2", Queue: 1, Node: 1, PinUnmet: true, CrossNUMA: true, Suspended: true},
+						{Port: strings.Repeat("long", 15) + "-vm", Queue: 1, Node: 1, PinUnmet: true},
 					},
 				},
 				Packets: 123456789022, Batches: 4000000010,

@@ -24,17 +24,28 @@ type placedError struct{ mistakes []mistake }
 
 func (e *placedError) Error() string { return e.mistakes[0].Error.Error() }
 
+// codeUsage is the code of a command line that cannot be understood. It never crosses the control socket.
+const codeUsage control.Code = "usage"
+
 // report prints an error for the operator: a line that says where and what, the source with a caret under the column,
 // and what to do.
 func (a *app) report(err error) {
 	var usage *usageError
-	if errors.As(err, &usage) {
-		fmt.Fprintf(a.err, "weft: %v\n", usage.err)
-		fmt.Fprintf(a.err, "  try '%s --help'\n", usage.cmd.CommandPath())
-		return
+	isUsage := errors.As(err, &usage)
+	asJSON := a.wantsJSON() || isUsage && asksForJSON(a.args)
+	var list []mistake
+	switch {
+	case isUsage:
+		hint := fmt.Sprintf("try '%s --help'", usage.cmd.CommandPath())
+		list = []mistake{{Error: control.Error{Code: codeUsage, Message: usage.Error(), Hint: hint}}}
+		if !asJSON {
+			fmt.Fprintf(a.err, "weft: %v\n  %s\n", usage.err, hint)
+			return
+		}
+	default:
+		list = mistakesOf(err)
 	}
-	list := mistakesOf(err)
-	if a.wantsJSON() {
+	if asJSON {
 		plain := make([]*control.Error, len(list))
 		for i := range list {
 			plain[i] = &list[i].Error

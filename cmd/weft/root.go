@@ -32,9 +32,24 @@ const (
 
 // app is one invocation of the command line.
 type app struct {
+	args     []string
 	in       io.Reader
 	out, err io.Writer
 	settings *viper.Viper
+}
+
+// checkedWriter remembers that something could not be written, so that no command has to look after each line.
+type checkedWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if w.err == nil && err != nil {
+		w.err = fmt.Errorf("write the output: %w", err)
+	}
+	return n, err
 }
 
 // usageError is a command line that cannot be understood.
@@ -48,13 +63,17 @@ func (e *usageError) Unwrap() error { return e.err }
 
 // run carries out one command line and returns its exit code.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
-	a := &app{in: in, out: out, err: errOut, settings: newSettings()}
+	checked := &checkedWriter{Writer: out}
+	a := &app{args: args, in: in, out: checked, err: errOut, settings: newSettings()}
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(in)
-	root.SetOut(out)
+	root.SetOut(checked)
 	root.SetErr(errOut)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = checked.err
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -171,6 +190,27 @@ func (a *app) client() *control.Client {
 }
 
 func (a *app) wantsJSON() bool { return a.settings.GetString("output") == outputJSON }
+
+// asksForJSON looks for -o json in a command line that cannot be understood, and may have been left before that flag.
+func asksForJSON(args []string) bool {
+	asks := false
+	for i, arg := range args {
+		value, found := strings.CutPrefix(arg, "--output=")
+		switch {
+		case arg == "--":
+			return asks
+		case found:
+		case (arg == "-o" || arg == "--output") && i+1 < len(args):
+			value = args[i+1]
+		case strings.HasPrefix(arg, "-o"):
+			value = strings.TrimPrefix(arg[2:], "=")
+		default:
+			continue
+		}
+		asks = value == outputJSON
+	}
+	return asks
+}
 
 // show prints v as JSON, or calls table.
 func (a *app) show(v any, table func(io.Writer)) error {

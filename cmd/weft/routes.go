@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"weft/switch"
 	"weft/switch/control"
@@ -39,7 +37,7 @@ func (d *daemon) bindRoutes(s *control.Server) {
 	})
 	routeFlowAdd.bind(s, func(_ context.Context, in *flowAddRequest) (countAnswer, error) {
 		if err := sw.FlowAdd(in.Bridge, in.Rules); err != nil {
-			return countAnswer{}, byOrdinal(err)
+			return countAnswer{}, err
 		}
 		return countAnswer{len(in.Rules)}, nil
 	})
@@ -59,26 +57,6 @@ func (d *daemon) bindRoutes(s *control.Server) {
 	routePMDRebalance.bind(s, func(context.Context, *noRequest) (countAnswer, error) { return count(sw.PMDRebalance()) })
 }
 
-// byOrdinal rewrites the places of errors about rules, "rule 3", line 1, to what the socket speaks: line 3.
-func byOrdinal(err error) error {
-	list := configErrors(err)
-	for _, e := range list {
-		n, found := strings.CutPrefix(e.File, "rule ")
-		if !found {
-			continue
-		}
-		e.File = ""
-		e.Line, _ = strconv.Atoi(n)
-		e.Message = strings.TrimPrefix(e.Message, "rule: ")
-	}
-	if list == nil {
-		return err
-	}
-	first := *list[0]
-	first.More = list[1:]
-	return &first
-}
-
 func (d *daemon) addPort(ctx context.Context, in *portAddRequest) (*vswitch.PortInfo, error) {
 	data, err := json.Marshal(in.Port)
 	if err != nil {
@@ -87,6 +65,12 @@ func (d *daemon) addPort(ctx context.Context, in *portAddRequest) (*vswitch.Port
 	cfg, err := vswitch.ParsePort(data, d.sw.ParseOptions())
 	if err != nil {
 		return nil, err
+	}
+	d.mu.Lock()
+	own := d.cfg.Control.Socket
+	d.mu.Unlock()
+	if cfg.Path == own {
+		return nil, &vswitch.ConflictError{Msg: "the socket " + own + " is the control socket", Hint: "choose another"}
 	}
 	return d.sw.AddPort(ctx, in.Bridge, cfg)
 }
@@ -110,6 +94,13 @@ func toControlError(err error) *control.Error {
 		return &control.Error{
 			Code: control.CodeNotFound, Message: fmt.Sprintf("no %s %s", missing.Kind, missing.Name), Hint: missing.Hint,
 		}
+	}
+	var conflict *vswitch.ConflictError
+	if errors.As(err, &conflict) {
+		return &control.Error{Code: control.CodeConflict, Message: conflict.Msg, Hint: conflict.Hint}
+	}
+	if errors.Is(err, vswitch.ErrClosed) {
+		return &control.Error{Code: control.CodeUnavailable, Message: "the daemon is stopping"}
 	}
 	if list := configErrors(err); list != nil {
 		first := *list[0]

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -29,6 +31,14 @@ func (a *app) runCommand() *cobra.Command {
 	must(cmd.MarkFlagFilename("config", "yaml", "yml"))
 	a.addSettingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		// Signals come first: one that arrives while the daemon starts neither kills it nor is lost.
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		// A second signal ends the process at once.
+		context.AfterFunc(ctx, stop)
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
 		path := a.settings.GetString("config")
 		if path == "" {
 			return &usageError{errors.New("no configuration is given: say -c FILE"), cmd}
@@ -37,11 +47,8 @@ func (a *app) runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
-		defer stop()
-		// A second signal ends the process at once.
-		context.AfterFunc(ctx, stop)
-		return a.runDaemon(ctx, cmd, path, profile)
+		d := &daemon{app: a, cmd: cmd, path: path, hangup: hangup, profile: profile, level: new(slog.LevelVar)}
+		return d.run(ctx)
 	}
 	return cmd
 }

@@ -33,19 +33,20 @@ func flagOf(setting string) string {
 	if setting == settingSocket {
 		return "socket"
 	}
-	return strings.ReplaceAll(setting, ".", "-")
+	return strings.NewReplacer(".", "-", "_", "-").Replace(setting)
 }
 
 // envOf is the environment variable of a daemon setting: the one that is set, or else its main name.
 func envOf(setting string) string {
 	name := envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(setting, ".", "_"))
-	if _, found := os.LookupEnv("WEFT_SOCKET"); setting == settingSocket && found {
+	if setting == settingSocket && os.Getenv("WEFT_SOCKET") != "" {
 		return "WEFT_SOCKET"
 	}
 	return name
 }
 
-// addSettingFlags gives cmd a flag for each daemon setting.
+// addSettingFlags gives cmd a flag for each daemon setting. They are not bound to the settings, because that is possible
+// for the flags of one command only: overrides looks at them.
 func (a *app) addSettingFlags(cmd *cobra.Command) {
 	for _, s := range vswitch.DaemonSettings() {
 		if s == settingSocket {
@@ -53,7 +54,6 @@ func (a *app) addSettingFlags(cmd *cobra.Command) {
 		}
 		section, name, _ := strings.Cut(s, ".")
 		cmd.Flags().String(flagOf(s), "", fmt.Sprintf("replaces %s: %s: of the configuration (%s)", section, name, envOf(s)))
-		must(a.settings.BindPFlag(s, cmd.Flags().Lookup(flagOf(s))))
 	}
 }
 
@@ -66,18 +66,27 @@ func (a *app) loadConfig(cmd *cobra.Command, path string, opts vswitch.ParseOpti
 	return cfg, a.override(cmd, cfg, opts)
 }
 
+// override is a daemon setting that a flag or the environment gives.
+type override struct{ setting, value, source string }
+
+// overrides are the daemon settings that flags or the environment give.
+func (a *app) overrides(cmd *cobra.Command) []override {
+	var list []override
+	for _, s := range vswitch.DaemonSettings() {
+		if f := cmd.Flags().Lookup(flagOf(s)); f != nil && f.Changed {
+			list = append(list, override{s, f.Value.String(), "--" + f.Name})
+		} else if a.settings.IsSet(s) {
+			list = append(list, override{s, a.settings.GetString(s), envOf(s)})
+		}
+	}
+	return list
+}
+
 // override replaces the daemon settings that flags or the environment give.
 func (a *app) override(cmd *cobra.Command, cfg *vswitch.Config, opts vswitch.ParseOptions) error {
 	var errs []error
-	for _, s := range vswitch.DaemonSettings() {
-		if !a.settings.IsSet(s) {
-			continue
-		}
-		source := envOf(s)
-		if f := cmd.Flags().Lookup(flagOf(s)); f != nil && f.Changed {
-			source = "--" + f.Name
-		}
-		if err := cfg.Override(s, a.settings.GetString(s), source, opts); err != nil {
+	for _, o := range a.overrides(cmd) {
+		if err := cfg.Override(o.setting, o.value, o.source, opts); err != nil {
 			errs = append(errs, err)
 		}
 	}

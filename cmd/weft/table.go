@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// table prints rows in columns as wide as they need to be. A heading that begins with ">" aligns its column right.
+// table prints rows in columns as wide as they need to be, unless that is wider than a terminal: then texts are cut in
+// their middle, where a "~" shows it. A heading that begins with ">" aligns its column right; numbers are never cut.
 type table struct {
 	head []string
 	rows [][]string
@@ -37,12 +38,14 @@ func (t *table) print(w io.Writer, indent string) {
 			width[i] = max(width[i], utf8.RuneCountInString(c))
 		}
 	}
+	fit(width, right, head, lineWidth-len(indent))
 	for _, r := range append([][]string{head}, t.rows...) {
 		var line strings.Builder
 		for i, c := range r {
 			if i > 0 {
 				line.WriteString("  ")
 			}
+			c = cut(c, width[i])
 			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
 			if right[i] {
 				line.WriteString(pad + c)
@@ -52,6 +55,39 @@ func (t *table) print(w io.Writer, indent string) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(indent+line.String(), " "))
 	}
+}
+
+// minColumn is how narrow a column of texts becomes at the least.
+const minColumn = 8
+
+// fit narrows the widest columns of texts until a table is not wider than limit, as far as that is possible.
+func fit(width []int, right []bool, head []string, limit int) {
+	total := 2 * (len(width) - 1)
+	for _, w := range width {
+		total += w
+	}
+	for ; total > limit; total-- {
+		widest := -1
+		for i, w := range width {
+			if !right[i] && w > max(minColumn, len(head[i])) && (widest < 0 || w > width[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			return
+		}
+		width[widest]--
+	}
+}
+
+// cut shortens a text to so many columns: its beginning and its end stay.
+func cut(text string, columns int) string {
+	r := []rune(text)
+	if len(r) <= columns {
+		return text
+	}
+	tail := (columns - 1) / 2
+	return string(r[:columns-1-tail]) + "~" + string(r[len(r)-tail:])
 }
 
 // pairs prints "name: value" lines with the values under each other.

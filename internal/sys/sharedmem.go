@@ -3,6 +3,7 @@ package sys
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,14 @@ type FileInfo struct {
 	PageSize uint64
 	// Regular is false for devices, sockets and the like, whose Size says nothing.
 	Regular bool
+	// Remote is true on file systems whose page faults wait for another machine or process: FUSE, NFS and the like.
+	Remote bool
+}
+
+// remoteFileSystems are magic numbers of statfs(2).
+var remoteFileSystems = [...]int64{
+	unix.FUSE_SUPER_MAGIC, unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC,
+	unix.V9FS_MAGIC, unix.CEPH_SUPER_MAGIC, unix.AFS_SUPER_MAGIC, unix.CODA_SUPER_MAGIC, unix.OCFS2_SUPER_MAGIC,
 }
 
 // StatFile describes fd (fstat(2), fstatfs(2)).
@@ -33,6 +42,7 @@ func StatFile(fd int) (FileInfo, error) {
 	if err := unix.Fstatfs(fd, &fs); err != nil {
 		return FileInfo{}, fmt.Errorf("fstatfs: %w", err)
 	}
+	info.Remote = slices.Contains(remoteFileSystems[:], fs.Type)
 	if fs.Type == unix.HUGETLBFS_MAGIC {
 		info.PageSize = uint64(fs.Bsize)
 	}

@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"os/user"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -146,6 +149,8 @@ func (c *Config) complete() error {
 	switch {
 	case c.Interface == "":
 		return errors.New("no interface is named")
+	case NameFault(c.Interface) != "":
+		return fmt.Errorf("interface %q: %s", c.Interface, NameFault(c.Interface))
 	case c.Queues < 1 || c.Queues > MaxQueues:
 		return fmt.Errorf("%d queues: 1 to %d are possible", c.Queues, MaxQueues)
 	case !ValidRingSize(c.RingSize):
@@ -171,6 +176,28 @@ func (c *Config) complete() error {
 		return g.Gid, nil
 	})
 	return err
+}
+
+// NameFault says what the name of an interface ought to be, or "" when it is one (Linux net/core/dev.c, dev_valid_name).
+// A "%" is for the kernel a place to put a number, and space and control characters of any script confuse whoever reads
+// them.
+func NameFault(name string) string {
+	switch {
+	case name == "":
+		return "name one"
+	case len(name) > MaxName:
+		return fmt.Sprintf("use at most %d bytes", MaxName)
+	case name == "." || name == "..":
+		return "the name is that of a directory: choose another"
+	case name == "all" || name == "default":
+		return "the kernel has settings of this name: choose another"
+	case strings.ContainsAny(name, "/:%"):
+		return "use no \"/\", \":\" or \"%\""
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsSpace) ||
+		strings.ContainsFunc(name, unicode.IsControl):
+		return "use printable characters without blanks"
+	}
+	return ""
 }
 
 // ValidRingSize reports whether a ring can have n frames.

@@ -430,6 +430,25 @@ func TestAttachesWithoutPrivilege(t *testing.T) {
 	}
 }
 
+func TestNamesOfInterfaces(t *testing.T) {
+	for _, name := range []string{"tap0", "a-b_c.d", "0", "...", "weft-é", "fifteen-bytes-x"} {
+		if hint := NameFault(name); hint != "" {
+			t.Errorf("%q: %s", name, hint)
+		}
+	}
+	for _, name := range []string{
+		"", ".", "..", "all", "default", "a/b", "a:1", "tap%d", "%", "a b", "a\tb", "a\n", "a\u00a0b", "a\x00b", "a\xffb",
+		"sixteen-bytes-xx", "fifteen-bytes-é",
+	} {
+		if NameFault(name) == "" {
+			t.Errorf("%q is taken", name)
+		}
+		if _, err := Open(Config{Interface: name}, Host{}); err == nil || !strings.HasPrefix(err.Error(), "tap: ") {
+			t.Errorf("%q: error %v", name, err)
+		}
+	}
+}
+
 func TestOpenSaysWhatToDo(t *testing.T) {
 	needNamespace(t)
 	openPort(t, Config{Interface: "taken"})

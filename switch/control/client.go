@@ -60,6 +60,10 @@ func (e *NotRunningError) Unwrap() error { return e.Err }
 // *Error.
 func Call[In, Out any](ctx context.Context, c *Client, method, pattern string, in *In) (Out, error) {
 	var out Out
+	if n := len(c.socket); n > maxAddress {
+		return out, fmt.Errorf("the socket path %.60s... is %d bytes long: at most %d fit a socket address", c.socket, n,
+			maxAddress)
+	}
 	req, err := c.request(ctx, method, pattern, in)
 	if err != nil {
 		return out, err

@@ -17,8 +17,12 @@ import (
 // DefaultMode lets the socket's owner and group use it.
 const DefaultMode fs.FileMode = 0o660
 
-// maxPath is what fits sockaddr_un with its terminating zero (unix(7)), less room for the suffix of the temporary name.
-const maxPath = 107 - len(tmpSuffix)
+// maxAddress is what fits sockaddr_un with its terminating zero (unix(7)), maxPath leaves room for the suffix of the
+// temporary name.
+const (
+	maxAddress = 107
+	maxPath    = maxAddress - len(tmpSuffix)
+)
 
 const (
 	tmpSuffix    = ".new"

@@ -25,7 +25,7 @@ func full() Snapshot {
 		}
 	}
 	return Snapshot{
-		Version: "v1.2.3", Revision: "abcdef", MemoryFaults: 9, Orphans: 8,
+		Version: "v1.2.3", Revision: "abcdef", MemoryFaults: 9, StrayFaults: 2, Orphans: 8,
 		Ports: []Port{
 			{
 				Bridge: "br0", Name: "vm1", Driver: "vhost-user", Up: true, MTU: 1500, Node: 1,
@@ -36,7 +36,7 @@ func full() Snapshot {
 			{Bridge: "br0", Name: "vm2", Driver: "vhost-user", Node: -1, HasSessions: true},
 		},
 		Bridges: []Bridge{{
-			Name: "br0", Rules: []TableRules{{0, 5}, {10, 7}, {AllTables, 12}}, Drops: []Drop{{"no_match", 11}, {"rule", 12}},
+			Name: "br0", Rules: []TableRules{{0, 5}, {10, 7}}, Drops: []Drop{{"no_match", 11}, {"rule", 12}},
 			MAC: MACTable{
 				Entries: 21, Limit: 22, Learned: 23, Moved: 24, Evicted: 25, Expired: 26, Refused: 27, Flushed: 28, Flood: 29,
 			},

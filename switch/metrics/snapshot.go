@@ -6,6 +6,8 @@ type Snapshot struct {
 	Revision string // of its source
 	// MemoryFaults is how many memory faults PMD threads survived.
 	MemoryFaults uint64
+	// StrayFaults is how many of them were at an address that no port had mapped.
+	StrayFaults uint64
 	// Orphans is how many packets were dropped because their port was just being removed.
 	Orphans uint64
 	Ports   []Port
@@ -46,9 +48,6 @@ type Bridge struct {
 	Drops []Drop
 	MAC   MACTable
 }
-
-// AllTables is the Table of a count over all flow tables; such a sample has no table label.
-const AllTables = -1
 
 // TableRules is the number of rules in one flow table.
 type TableRules struct{ Table, Rules int }

@@ -128,11 +128,7 @@ var table = []metric{
 		[]string{"bridge", "table"},
 		eachBridge(func(b *Bridge, put func(float64, ...string)) {
 			for _, t := range b.Rules {
-				table := ""
-				if t.Table != AllTables {
-					table = strconv.Itoa(t.Table)
-				}
-				put(float64(t.Rules), b.Name, table)
+				put(float64(t.Rules), b.Name, strconv.Itoa(t.Table))
 			}
 		}),
 	},
@@ -239,6 +235,11 @@ var table = []metric{
 		"weft_pmd_memory_faults_total", "Memory faults that PMD threads survived: a peer truncated the memory it shares.",
 		counter, nil,
 		func(s *Snapshot, put func(float64, ...string)) { put(float64(s.MemoryFaults)) },
+	},
+	{
+		"weft_pmd_stray_memory_faults_total", "Memory faults at an address that no port had mapped: a defect of Weft.",
+		counter, nil,
+		func(s *Snapshot, put func(float64, ...string)) { put(float64(s.StrayFaults)) },
 	},
 
 	{

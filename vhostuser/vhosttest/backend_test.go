@@ -92,28 +92,27 @@ func (b *backEnd) poll() {
 		idx[i] = uint8(i)
 	}
 	for !b.stop.Load() {
-		if err := b.once(port, batch, idx); err != nil {
+		if b.once(port, batch, idx) {
 			b.faults.Add(1)
-			port.Fail(err)
 		}
 		time.Sleep(20 * time.Microsecond)
 	}
 }
 
-// once polls each queue once. A fault on guest memory is an error.
-func (b *backEnd) once(port *vhostuser.Port, batch *packet.Batch, idx []uint8) (err error) {
+// once polls each queue once. It reports whether a fault on guest memory ended it.
+func (b *backEnd) once(port *vhostuser.Port, batch *packet.Batch, idx []uint8) (fault bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer func() {
 		if r := recover(); r != nil {
-			fault, ok := r.(interface {
+			at, ok := r.(interface {
 				runtime.Error
 				Addr() uintptr
 			})
-			if !ok || !port.OwnsAddress(fault.Addr()) {
+			if !ok || !port.Fault(at.Addr()) {
 				panic(r)
 			}
-			err = fault
+			fault = true
 		}
 	}()
 	for i, rx := range port.RxQueues() {
@@ -123,7 +122,7 @@ func (b *backEnd) once(port *vhostuser.Port, batch *packet.Batch, idx []uint8) (
 			b.echoed.Add(uint64(n))
 		}
 	}
-	return nil
+	return false
 }
 
 // waitFor waits until the port's status satisfies ok.

@@ -143,3 +143,16 @@ func TestPingSummary(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestAnAgentThatReadsNothingDoesNotHoldUpTheClient(t *testing.T) {
+	near, far := net.Pipe() // which has no buffer at all
+	defer func() { _ = far.Close() }()
+	c := NewClient("deaf", near)
+	start := time.Now()
+	if err := c.Do(t.Context(), OpHello, nil, nil); err == nil {
+		t.Error("a request that nobody read was answered")
+	}
+	if took := time.Since(start); took > 2*writeLimit {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// writeLimit is how long a request, which is a short line, may take to leave.
+const writeLimit = 5 * time.Second
+
 // Client talks to one agent.
 type Client struct {
 	name string
@@ -151,6 +154,12 @@ func (c *Client) write(req Request) error {
 	}
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
+	if conn, isConn := c.conn.(net.Conn); isConn {
+		// A guest that hangs reads nothing, and qemu then reads nothing from us.
+		if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+			return err
+		}
+	}
 	_, err = c.conn.Write(append(line, '\n'))
 	return err
 }
