@@ -70,13 +70,16 @@ func benchmarkFlows(b *testing.B, l *Lookup, n int) {
 		frames[i] = udpTo(0)
 	}
 	fill(batch, 1, frames)
-	next := uint64(1)
+	next, refs := uint64(1), uint32(0)
 	step := func() {
 		for i := range frames {
 			next = next*6364136223846793005 + 1442695040888963407 // Knuth's linear congruential generator
 			binary.BigEndian.PutUint32(batch.Packet(i).Header()[30:], uint32(next>>32)%uint32(n))
 		}
 		l.Batch(batch)
+		for i := range frames {
+			refs += l.Ref(i) // as an executor does
+		}
 	}
 	for range max(1000, 8*n/packet.BatchSize) {
 		step()

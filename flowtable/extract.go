@@ -56,16 +56,22 @@ func Extract(p *packet.Packet, inPort uint32, k *Key) {
 // read extracts what rules with this layout look at from p, pulling more of the frame into its window if need be. It
 // fails when a chain of headers goes on where the window cannot.
 func (l *layout) read(b *packet.Batch, p *packet.Packet, k *Key) bool {
-	// Frames that lie in one piece do not get further than others, nor can they make the chain's walk long.
-	h := p.Header()
-	h = h[:min(len(h), packet.MaxWindow)]
-	for !extract(h, p.Len(), b.InPort, l.depth, k) && l.chased {
+	for !extract(visible(p), p.Len(), b.InPort, l.depth, k) && l.chased {
 		if !b.Pull(p) {
 			return false
 		}
-		h = p.Header()
 	}
 	return true
+}
+
+// visible is as much of p's window as is looked at: frames that lie in one piece do not get further than others, nor can
+// they make the walk along a chain of headers long.
+func visible(p *packet.Packet) []byte {
+	h := p.Header()
+	if len(h) > packet.MaxWindow {
+		h = h[:packet.MaxWindow]
+	}
+	return h
 }
 
 // extract reads the header window h of a frame of n bytes into k. It reports whether the window was long enough: false

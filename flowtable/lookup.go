@@ -172,7 +172,7 @@ func (l *Lookup) forget(layout *layout) {
 // extract fills in keys and hashes, all before any is looked up, so that the cache's memory is on its way meanwhile. cut
 // has the bits of the packets whose headers could not be read as far as rules look.
 func (l *Lookup) extract(b *packet.Batch, n int) (cut uint32) {
-	shape := &l.layout.shape
+	shape, d := &l.layout.shape, l.layout.depth
 	if l.layout.portOnly {
 		var key Key
 		extract(nil, 0, b.InPort, depthPort, &key)
@@ -182,7 +182,7 @@ func (l *Lookup) extract(b *packet.Batch, n int) (cut uint32) {
 	for i := range n {
 		var key Key
 		p := b.Packet(i)
-		if !l.layout.read(b, p, &key) {
+		if !extract(visible(p), p.Len(), b.InPort, d, &key) && !l.layout.read(b, p, &key) {
 			cut |= 1 << i
 		}
 		l.hashes[i] = shape.pick(&key, &l.keys[i], l.seed)

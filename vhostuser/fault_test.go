@@ -161,9 +161,7 @@ func TestFaultsAreLoggedAtADecreasingRate(t *testing.T) {
 		g := newGuest(t, 1, 64)
 		f := dial(t, b.path)
 		g.start(f)
-		if err := g.file.Truncate(0); err != nil {
-			t.Fatal(err)
-		}
+		b.cutOff(g)
 		f.ended()
 		until(t, "the session is over", func() bool { return b.Status().Disconnects == uint64(i+1) })
 	}

@@ -40,7 +40,7 @@ bridges:
 	r.must(err)
 	small := testpmd.Config{MemoryMB: killMemoryMB, Mbufs: 16384, QueueSize: 256, NoHugepages: noHuge}
 	survivor := r.load(d, small)
-	r.circulate(survivor, 300*time.Millisecond)
+	r.circulate(d, survivor, 300*time.Millisecond)
 	var first daemon.Holdings
 	for i := range kills {
 		victim := small
