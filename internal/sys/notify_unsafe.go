@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"structs"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,7 @@ const pendingCompletions = 64
 
 // iocb is struct iocb of linux/aio_abi.h.
 type iocb struct {
+	_         structs.HostLayout
 	data      uint64
 	key       uint32
 	rwFlags   uint32
