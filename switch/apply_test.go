@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"weft/pmd"
 )
 
 const baseConfig = `
@@ -456,43 +454,6 @@ func (r *rig) eventually(ok func() bool) {
 		if time.Now().After(deadline) {
 			r.t.Fatal("it did not happen")
 		}
-	}
-}
-
-func TestFaultFailsThePortThatOwnsTheAddress(t *testing.T) {
-	r := newRig(t)
-	r.apply(baseConfig)
-	r.dev("vm2").setOwned(0x5000)
-	fault := pmd.Fault{Addr: 0x5000, Port: "vm1", Stage: pmd.StageProcess, CPU: 1, Err: errors.New("bus error")}
-	state := func(port string) string {
-		t.Helper()
-		p, err := r.Port(port)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p.State
-	}
-	if !r.onFault(fault) || state("vm2") != "failed" || state("vm1") != "up" {
-		t.Errorf("vm2, the owner, is %s; vm1, which was polled, is %s", state("vm2"), state("vm1"))
-	}
-	// Its session is over: now the address is nobody's, and nobody is to blame.
-	for range 3 {
-		if r.onFault(fault) || state("vm1") != "up" {
-			t.Errorf("vm1 is %s after a fault at an address that is nobody's", state("vm1"))
-		}
-	}
-	if st := r.Stats(); st.Faults != 4 || st.StrayFaults != 3 {
-		t.Errorf("%d faults, %d of them stray; want 4 and 3", st.Faults, st.StrayFaults)
-	}
-	// Devices that are closed are not asked.
-	old := r.dev("vm2")
-	old.setOwned(0x7000)
-	if err := r.DelPort("vm2"); err != nil {
-		t.Fatal(err)
-	}
-	fault.Addr = 0x7000
-	if r.onFault(fault) {
-		t.Error("a closed device was asked")
 	}
 }
 
