@@ -15,6 +15,7 @@ const (
 	featIndirect      = 1 << 28 // VIRTIO_F_INDIRECT_DESC
 	featProtocol      = 1 << 30 // VHOST_USER_F_PROTOCOL_FEATURES (vhost-user, "Communication")
 	featVersion1      = 1 << 32 // VIRTIO_F_VERSION_1
+	featInOrder       = 1 << 35 // VIRTIO_F_IN_ORDER
 )
 
 // Protocol feature bits (vhost-user, "Protocol features").
@@ -55,10 +56,13 @@ const (
 // rules send to it, as in promiscuous mode, so CTRL_RX is offered. For comparison, DPDK's own vhost library offers
 // CTRL_VQ, CTRL_RX, MQ and GUEST_ANNOUNCE, and all checksum and segmentation bits, which Weft does not implement yet.
 //
+// IN_ORDER is offered because the rings do use buffers in the order in which they became available, always; drivers that
+// know (DPDK's) save much of their bookkeeping.
+//
 // A qemu that reconnects requires the features that its guest has acknowledged: these must not shrink from one
 // start of Weft to the next for the same port.
 func offeredFeatures(pairs, mtu int) uint64 {
-	f := uint64(featVersion1 | featMergeable | featIndirect | featGuestAnnounce | featCtrlRX | featProtocol)
+	f := uint64(featVersion1 | featMergeable | featIndirect | featGuestAnnounce | featCtrlRX | featProtocol | featInOrder)
 	if pairs > 1 {
 		f |= featMQ
 	}

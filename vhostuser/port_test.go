@@ -329,7 +329,7 @@ func TestStatusAsJSON(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"state":"up"`, `"mode":"server"`, `"session":"running"`, `"queue_pairs":2`, `"mtu":1500`,
-		`"features":["MTU","MRG_RXBUF","CTRL_RX","GUEST_ANNOUNCE","MQ","INDIRECT_DESC","PROTOCOL_FEATURES","VERSION_1"]`,
+		`"features":["MTU","MRG_RXBUF","CTRL_RX","GUEST_ANNOUNCE","MQ","INDIRECT_DESC","PROTOCOL_FEATURES","VERSION_1","IN_ORDER"]`,
 		`"protocol_features":["MQ","REPLY_ACK","MTU","RESET_DEVICE","CONFIGURE_MEM_SLOTS","STATUS"]`,
 		`"memory":{"regions":1,"bytes":1048576,"node":-1}`,
 		`{"name":"tx0","state":"started","enabled":true,"usable":true,"size":64,"interrupts":true}`,
