@@ -142,6 +142,9 @@ func (b *Batch) ResetClones() {
 // Pull lengthens p's window by copying what its segments begin with, up to MaxWindow bytes of the frame, for headers
 // that do not fit WindowSize. It reports whether the window grew. p must not have been cloned yet.
 func (b *Batch) Pull(p *Packet) bool {
+	if !b.inSlot(p) {
+		return false // a window in the source's own buffer is as long as it gets
+	}
 	grown := false
 	for p.nseg > 0 && p.window < MaxWindow && int(p.start)+int(p.window) < SlotSize {
 		s := &b.segs[p.seg]

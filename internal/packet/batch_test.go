@@ -199,6 +199,11 @@ func TestPullLengthensTheWindow(t *testing.T) {
 	if j, ok := b.Clone(0); !ok || !bytes.Equal(whole(b, b.Packet(j)), f) {
 		t.Error("a pulled packet's clone differs")
 	}
+	owned := b.AddOwned(make([]byte, Headroom+100), Headroom, 100)
+	b.AddSegment(owned, SegmentOf(frame(100)))
+	if b.Pull(owned) || owned.HeaderLen() != 100 {
+		t.Error("a window in a buffer of the source's was pulled past it")
+	}
 	linear := add(b, frame(60), 0)
 	if b.Pull(linear) {
 		t.Error("a linear packet grew")

@@ -49,6 +49,12 @@ func (b *Batch) slot(i int) Packet {
 	return Packet{buf: unsafe.Add(unsafe.Pointer(unsafe.SliceData(b.mem)), i*SlotSize), start: Headroom}
 }
 
+// inSlot reports whether p's window lies in a slot of the batch, and not in a buffer of its source.
+func (b *Batch) inSlot(p *Packet) bool {
+	// SAFETY: addresses are compared, nothing is dereferenced.
+	return uintptr(p.buf)-uintptr(unsafe.Pointer(unsafe.SliceData(b.mem))) < uintptr(len(b.mem))
+}
+
 // Add begins the next packet, in a slot of the batch: n bytes of window (at most WindowSize) for the caller to fill
 // through Header, and no segments yet. The batch must have room (Len below BatchSize).
 func (b *Batch) Add(n int) *Packet {
