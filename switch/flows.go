@@ -11,7 +11,7 @@ import (
 )
 
 // ruleSet is the rules of a bridge, and which of them the configuration put there. See
-// docs/decisions/0010-reload-and-runtime-rules.md for what a reload does to which.
+// docs/decisions/0005-reload-and-runtime-rules.md for what a reload does to which.
 type ruleSet struct {
 	pipeline *flowtable.Pipeline
 	// configured are the rules of the configuration as they were applied last.
