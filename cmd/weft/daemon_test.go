@@ -70,7 +70,6 @@ weft_bridge_dropped_packets_total{bridge="br0",reason="no_such_port"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="reserved_multicast"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="resubmit_limit"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="rule"} 0
-weft_bridge_dropped_packets_total{bridge="br0",reason="vlan_filter"} 0
 # HELP weft_flow_rules Rules in a flow table; tables without rules are absent.
 # TYPE weft_flow_rules gauge
 weft_flow_rules{bridge="br0",table="0"} 1

@@ -17,7 +17,7 @@ var (
 		packet.DropPortDown, packet.DropBackendError,
 	}
 	bridgeReasons = []packet.DropReason{
-		packet.DropNoMatch, packet.DropByRule, packet.DropNoOutput, packet.DropHairpin, packet.DropVLANFilter,
+		packet.DropNoMatch, packet.DropByRule, packet.DropNoOutput, packet.DropHairpin,
 		packet.DropHeadroom, packet.DropResubmitLimit, packet.DropNoSuchPort,
 		packet.DropReservedMulticast, packet.DropHeaderTooLong, packet.DropMemoryFault,
 	}

@@ -91,13 +91,6 @@ func (b *Batch) AddSegment(p *Packet, s Segment) {
 	b.bytes += uint64(s.n)
 }
 
-// DropLast removes the packet added last, with its segments.
-func (b *Batch) DropLast() {
-	b.n--
-	b.nseg = int(b.pkts[b.n].seg)
-	b.bytes -= uint64(b.pkts[b.n].length)
-}
-
 // Clone copies packet i's header window into a slot of its own, sharing the segments, so that the copy and the original
 // can be edited apart. It returns the copy's index; ok is false when the batch holds MaxClones already.
 func (b *Batch) Clone(i int) (j int, ok bool) {

@@ -59,10 +59,6 @@ func TestAFullBatchHoldsThirtyTwo(t *testing.T) {
 			t.Errorf("packet %d holds %d's bytes", i, got)
 		}
 	}
-	b.DropLast()
-	if b.Len() != BatchSize-1 {
-		t.Errorf("Len %d after DropLast", b.Len())
-	}
 }
 
 func TestVLANEdits(t *testing.T) {

@@ -23,7 +23,6 @@ const (
 	DropByRule
 	DropNoOutput
 	DropHairpin
-	DropVLANFilter
 	DropHeadroom
 	DropResubmitLimit
 	DropNoSuchPort
@@ -49,7 +48,6 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropByRule:            {"rule", "a rule said drop"},
 	DropNoOutput:          {"no_output", "the matched rules named no output"},
 	DropHairpin:           {"hairpin", "the only output was the port of arrival"},
-	DropVLANFilter:        {"vlan_filter", "the port does not carry the frame's VLAN"},
 	DropHeadroom:          {"headroom", "a header was pushed and there was no room before the frame"},
 	DropResubmitLimit:     {"resubmit_limit", "the rules resubmitted the packet too often"},
 	DropNoSuchPort:        {"no_such_port", "a rule names a port that does not exist now"},

@@ -96,12 +96,6 @@ func (p *Packet) Header() []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(p.buf, p.start)), p.window)
 }
 
-// HeaderPointer is the window's first byte, for copying without bounds checks; HeaderLen bytes are valid.
-func (p *Packet) HeaderPointer() unsafe.Pointer {
-	// SAFETY: start lies inside buf, as for Header.
-	return unsafe.Add(p.buf, p.start)
-}
-
 // HeaderLen is the window's length in bytes.
 func (p *Packet) HeaderLen() int { return int(p.window) }
 

@@ -1,11 +1,5 @@
 #include "textflag.h"
 
-// func Prefetch(p unsafe.Pointer)
-TEXT ·Prefetch(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	PREFETCHT0 (AX)
-	RET
-
 // func PrefetchEach(p *unsafe.Pointer, n int)
 TEXT ·PrefetchEach(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), AX

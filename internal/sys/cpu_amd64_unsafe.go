@@ -2,11 +2,6 @@ package sys
 
 import "unsafe"
 
-// Prefetch asks for p's cache line. Any address is allowed: a prefetch never faults.
-//
-//go:noescape
-func Prefetch(p unsafe.Pointer)
-
 // PrefetchEach asks for two cache lines at each of n addresses that start at p.
 //
 //go:noescape
