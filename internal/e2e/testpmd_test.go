@@ -51,7 +51,7 @@ func (r *rig) load(d *daemon.Daemon, c testpmd.Config) *testpmd.Testpmd {
 }
 
 // flowing is a rate, in packets per second, that even a starved machine reaches as long as packets go round at all.
-const flowing = 1000
+const flowing = 10_000
 
 // circulate sends the first bursts and wants traffic to flow from then on.
 func (r *rig) circulate(d *daemon.Daemon, l *testpmd.Testpmd, during time.Duration) {
