@@ -1,6 +1,11 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+)
+
+import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
@@ -15,10 +20,10 @@ import (
 func fiveTuples(b *testing.B, p *Pipeline, n int) {
 	b.Helper()
 	base := rule(b, "udp,in_port=1,nw_src=10.0.0.1,nw_dst=10.0.0.1,tp_src=1,tp_dst=2,actions=2")
-	changes := make([]Change, n)
+	changes := make([]flow.Change, n)
 	for i := range changes {
 		r := *base
-		r.Match.Key[wordIPv4] = 0x0a000001<<32 | uint64(i)
+		r.Match.Key[flow.WordIPv4] = 0x0a000001<<32 | uint64(i)
 		changes[i].Rule = &r
 	}
 	if err := p.Apply(changes); err != nil {
@@ -52,8 +57,8 @@ func BenchmarkClassify(b *testing.B) {
 			for i := range masks {
 				r := rule(b, "priority=10,udp,actions=2")
 				// No packet comes from there, so every mask is tried; and packets in a row differ in where they go.
-				r.Match.Mask[wordIPv4] = uint64(i+1)<<32 | 0x80<<56 | 0xffffffff
-				r.Match.Key[wordIPv4] = 0x80 << 56
+				r.Match.Mask[flow.WordIPv4] = uint64(i+1)<<32 | 0x80<<56 | 0xffffffff
+				r.Match.Key[flow.WordIPv4] = 0x80 << 56
 				if err := p.Add(r); err != nil {
 					b.Fatal(err)
 				}
@@ -65,7 +70,7 @@ func BenchmarkClassify(b *testing.B) {
 
 func benchmarkFlows(b *testing.B, l *Lookup, n int) {
 	batch := packet.NewBatch(nil)
-	frames := make([]frame, packet.BatchSize)
+	frames := make([]flowtest.Frame, packet.BatchSize)
 	for i := range frames {
 		frames[i] = udpTo(0)
 	}
@@ -122,7 +127,7 @@ func BenchmarkChange(b *testing.B) {
 		if err := p.Add(r); err != nil {
 			b.Fatal(err)
 		}
-		p.Delete(Filter{Strict: true, Match: r.Match, Priority: r.Priority})
+		p.Delete(flow.Filter{Strict: true, Match: r.Match, Priority: r.Priority})
 	}
 }
 
@@ -131,10 +136,10 @@ func BenchmarkExpire(b *testing.B) {
 	now := time.Unix(1_700_000_000, 0)
 	p := NewPipeline(Config{Now: func() time.Time { return now }})
 	base := rule(b, "idle_timeout=60,udp,nw_dst=10.0.0.1,actions=2")
-	changes := make([]Change, 100_000)
+	changes := make([]flow.Change, 100_000)
 	for i := range changes {
 		r := *base
-		r.Match.Key[wordIPv4] = uint64(i)
+		r.Match.Key[flow.WordIPv4] = uint64(i)
 		changes[i].Rule = &r
 	}
 	if err := p.Apply(changes); err != nil {

@@ -1,5 +1,7 @@
 package flowtable
 
+import "weft/flowtable/flow"
+
 // cache is an exact-match cache from compacted keys to paths: sets of ways entries, in pointer-free memory. An entry is
 //
 //	word 0: generation << pathBits | path      0 = free
@@ -25,7 +27,7 @@ type cache struct {
 }
 
 // entry is a view of one: its word, then its key. Only as much of it as the layout's stride is its own.
-type entry [1 + KeyWords]uint64
+type entry [1 + flow.KeyWords]uint64
 
 const (
 	ways     = 8
@@ -56,7 +58,7 @@ func newCache(c *carver, entries int, seed uint64) cache {
 
 // configure forgets everything and lays entries out anew.
 func (c *cache) configure(l *layout) {
-	c.stride, c.keys = uintptr(l.stride)*wordSize, l.shape.n
+	c.stride, c.keys = uintptr(l.stride)*wordSize, l.shape.N
 	if c.filled {
 		c.cleared = min(len(c.words), clearFirst)
 		clear(c.words[:c.cleared])
@@ -90,9 +92,9 @@ func (c *cache) clearMore() {
 func (c *cache) capacity() uint64 { return (c.setMask + 1) * ways }
 
 // find returns the entry for key, nil if there is none.
-func (c *cache) find(hash uint64, key *Key) *entry {
+func (c *cache) find(hash uint64, key *flow.Key) *entry {
 	for n := range uint64(ways) {
-		if e := c.way(hash, n); e[0] != 0 && key.sameWords((*Key)(e[1:]), c.keys) {
+		if e := c.way(hash, n); e[0] != 0 && key.SameWords((*flow.Key)(e[1:]), c.keys) {
 			return e
 		}
 	}
@@ -114,7 +116,7 @@ func (c *cache) room(hash uint64) *entry {
 }
 
 // set fills e.
-func (c *cache) set(e *entry, word uint64, key *Key) {
+func (c *cache) set(e *entry, word uint64, key *flow.Key) {
 	e[0] = word
 	copy(e[1:], key[:c.keys])
 	c.filled = true

@@ -1,6 +1,12 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
+)
+
+import (
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -14,13 +20,13 @@ import (
 )
 
 // flowPerRule fills b with n rules for one IPv4 destination each, whose actions are given by index.
-func flowPerRule(b *bench, n int, actions func(i int) []Action) {
+func flowPerRule(b *bench, n int, actions func(i int) []flow.Action) {
 	b.t.Helper()
 	base := rule(b.t, "udp,nw_dst=10.0.0.0,actions=1")
-	changes := make([]Change, n)
+	changes := make([]flow.Change, n)
 	for i := range changes {
 		r := *base
-		r.Match.Key[wordIPv4] += uint64(i)
+		r.Match.Key[flow.WordIPv4] += uint64(i)
 		r.Actions = actions(i)
 		changes[i].Rule = &r
 	}
@@ -32,7 +38,7 @@ func flowPerRule(b *bench, n int, actions func(i int) []Action) {
 // sweep sends one packet to each of n destinations and compares every packet's ops.
 func sweep(b *bench, n int, want func(i int) []Op) {
 	b.t.Helper()
-	frames := make([]frame, packet.BatchSize)
+	frames := make([]flowtest.Frame, packet.BatchSize)
 	for i := range frames {
 		frames[i] = udpTo(10 << 24)
 	}
@@ -98,7 +104,9 @@ func checkPrograms(t testing.TB, l *Lookup) {
 	}
 }
 
-func oneOutput(i int) []Action { return []Action{{Kind: ActionOutput, Port: 1 + uint32(i%1000)}} }
+func oneOutput(i int) []flow.Action {
+	return []flow.Action{{Kind: flow.ActionOutput, Port: 1 + uint32(i%1000)}}
+}
 
 func outputOf(i int) []Op { return output(1 + uint32(i%1000)) }
 
@@ -106,14 +114,14 @@ func TestMoreRulesInUseThanCacheEntriesStayCached(t *testing.T) {
 	const n = minCacheEntries * 3 / 2
 	for _, c := range []struct {
 		name    string
-		actions func(i int) []Action
+		actions func(i int) []flow.Action
 		want    func(i int) []Op
 	}{
 		{"a path each", oneOutput, outputOf},
 		{
 			"a program each",
-			func(i int) []Action {
-				return []Action{{Kind: ActionModEthDst, Mask: fullEth, Value: uint64(i)}, {Kind: ActionOutput, Port: 1}}
+			func(i int) []flow.Action {
+				return []flow.Action{{Kind: flow.ActionModEthDst, Mask: flow.FullEth, Value: uint64(i)}, {Kind: flow.ActionOutput, Port: 1}}
 			},
 			func(i int) []Op { return []Op{{Kind: OpSetEthDst, B: uint64(i)}, {Kind: OpOutput, A: 1}} },
 		},
@@ -136,9 +144,9 @@ func TestMoreRulesInUseThanCacheEntriesStayCached(t *testing.T) {
 			if misses := after.Misses - before.Misses; misses > 20*n/4 {
 				t.Errorf("%d misses of %d", misses, 20*n)
 			}
-			for _, d := range b.p.Dump(Filter{}) {
+			for _, d := range b.p.Dump(flow.Filter{}) {
 				if d.Packets != 40 {
-					t.Fatalf("%s: want 40 packets", d.Format(nil))
+					t.Fatalf("%s: want 40 packets", ofctl.FormatStats(&d, nil))
 				}
 			}
 		})
@@ -167,10 +175,10 @@ func TestRuleChurnDoesNotFlush(t *testing.T) {
 	sweep(b, flows, outputOf)
 	before := b.l.CacheStats()
 	for round := range rounds {
-		changes := make([]Change, churned)
+		changes := make([]flow.Change, churned)
 		for i := range changes {
 			r := *rule(t, "udp,nw_dst=10.0.0.0,actions=1")
-			r.Match.Key[wordIPv4] += uint64(i)
+			r.Match.Key[flow.WordIPv4] += uint64(i)
 			r.Actions = oneOutput(i + round)
 			changes[i].Rule = &r
 		}
@@ -194,10 +202,10 @@ func TestRuleChurnDoesNotFlush(t *testing.T) {
 }
 
 // longActions are n outputs, the first of which says which i it is.
-func longActions(i, n int) []Action {
-	a := make([]Action, n)
+func longActions(i, n int) []flow.Action {
+	a := make([]flow.Action, n)
 	for j := range a {
-		a[j] = Action{Kind: ActionOutput, Port: 1 + uint32(i+j)}
+		a[j] = flow.Action{Kind: flow.ActionOutput, Port: 1 + uint32(i+j)}
 	}
 	return a
 }
@@ -214,7 +222,7 @@ func TestProgramsThatFindNoRoomAreStillRight(t *testing.T) {
 	// 512 programs of 64 ops are eight times what fits.
 	const n, length = 512, 64
 	b := newBench(t)
-	flowPerRule(b, n, func(i int) []Action { return longActions(i, length) })
+	flowPerRule(b, n, func(i int) []flow.Action { return longActions(i, length) })
 	want := func(i int) []Op { return longOps(i, length) }
 	sweep(b, n, want)
 	before := b.l.CacheStats()
@@ -228,9 +236,9 @@ func TestProgramsThatFindNoRoomAreStillRight(t *testing.T) {
 	if s := after.Entries; s == 0 || s > 64 {
 		t.Errorf("%d entries", s)
 	}
-	for _, d := range b.p.Dump(Filter{}) {
+	for _, d := range b.p.Dump(flow.Filter{}) {
 		if d.Packets != 21 {
-			t.Fatalf("%s: want 21 packets", d.Format(nil))
+			t.Fatalf("%s: want 21 packets", ofctl.FormatStats(&d, nil))
 		}
 	}
 }
@@ -245,7 +253,7 @@ func TestCreditsThatFindNoRoomAreStillRight(t *testing.T) {
 	last := rule(t, "table=200,udp,nw_dst=10.0.0.0,actions=1")
 	for i := range flows {
 		r := *last
-		r.Match.Key[wordIPv4] += uint64(i)
+		r.Match.Key[flow.WordIPv4] += uint64(i)
 		r.Actions = oneOutput(i)
 		if err := b.p.Add(&r); err != nil {
 			t.Fatal(err)
@@ -254,13 +262,13 @@ func TestCreditsThatFindNoRoomAreStillRight(t *testing.T) {
 	for range 10 {
 		sweep(b, flows, outputOf)
 	}
-	for _, d := range b.p.Dump(Filter{}) {
+	for _, d := range b.p.Dump(flow.Filter{}) {
 		want := uint64(10 * flows)
 		if d.Rule.Table == tables {
 			want = 10
 		}
 		if d.Packets != want {
-			t.Fatalf("%s: want %d packets", d.Format(nil), want)
+			t.Fatalf("%s: want %d packets", ofctl.FormatStats(&d, nil), want)
 		}
 	}
 }
@@ -269,10 +277,10 @@ func TestCrumbledMemoryIsPutTogetherAgain(t *testing.T) {
 	const small, big = minCacheEntries, 16
 	b := newBench(t)
 	// Programs of four ops each take all the memory for ops there is,
-	flowPerRule(b, small, func(i int) []Action { return longActions(i, 4) })
+	flowPerRule(b, small, func(i int) []flow.Action { return longActions(i, 4) })
 	sweep(b, small, func(i int) []Op { return longOps(i, 4) })
 	// then they go, and long ones come.
-	b.p.Delete(Filter{})
+	b.p.Delete(flow.Filter{})
 	b.add("priority=0,actions=9")
 	for range 3 {
 		sweep(b, small, func(int) []Op { return output(9) })
@@ -280,7 +288,7 @@ func TestCrumbledMemoryIsPutTogetherAgain(t *testing.T) {
 	if top := b.l.programs.ops.top; top < b.l.programs.ops.limit*3/4 {
 		t.Fatalf("%d ops of %d were in use; this tests nothing", top, b.l.programs.ops.limit)
 	}
-	flowPerRule(b, big, func(i int) []Action { return longActions(i, 1000) })
+	flowPerRule(b, big, func(i int) []flow.Action { return longActions(i, 1000) })
 	want := func(i int) []Op { return longOps(i, 1000) }
 	for range 3 {
 		sweep(b, big, want)
@@ -295,7 +303,7 @@ func TestARunOfOneFlowIsResolvedOnce(t *testing.T) {
 		b := newBench(t, "udp,nw_dst=10.0.0.1,actions=1", "udp,nw_dst=10.0.0.2,actions=2")
 		b.l = b.p.NewLookup(LookupConfig{CacheEntries: cached})
 		one, two := udpTo(10<<24+1), udpTo(10<<24+2)
-		fill(b.b, 1, []frame{one, one, two, two, two, one})
+		fill(b.b, 1, []flowtest.Frame{one, one, two, two, two, one})
 		b.l.Batch(b.b)
 		for i, want := range []uint32{1, 1, 2, 2, 2, 1} {
 			if !slices.Equal(b.l.Ops(i), output(want)) {
@@ -312,8 +320,8 @@ func TestARunOfOneFlowIsResolvedOnce(t *testing.T) {
 		if s := b.l.CacheStats(); s.Misses != wantMisses || s.Hits != 6-wantMisses || b.l.programs.ntemp != composed {
 			t.Errorf("cached %d: %+v, %d temporary paths", cached, s, b.l.programs.ntemp)
 		}
-		if d := b.p.Dump(Filter{}); d[0].Packets != 3 || d[1].Packets != 3 {
-			t.Errorf("got\n%s", b.dump(Filter{}))
+		if d := b.p.Dump(flow.Filter{}); d[0].Packets != 3 || d[1].Packets != 3 {
+			t.Errorf("got\n%s", b.dump(flow.Filter{}))
 		}
 	}
 }

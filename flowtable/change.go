@@ -1,55 +1,28 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/ofctl"
+)
+
+import (
 	"cmp"
 	"fmt"
 	"slices"
 	"time"
 )
 
-// Command is what a Change does.
-type Command uint8
-
-// The commands. Strict forms are a property of the Filter.
-const (
-	Add    Command = iota // Rule replaces a rule with the same table, priority and match, or is added
-	Modify                // every rule that Filter selects gets Rule's actions; nothing is added
-	Delete                // every rule that Filter selects goes
-)
-
-// Change is one step of a transaction (OpenFlow 1.3 §6.4).
-type Change struct {
-	Command Command
-	// Rule is what Add adds. Of it, Modify takes Actions, FlagResetCounts and, with SetCookie, Cookie.
-	Rule      *Rule
-	Filter    Filter
-	SetCookie bool
-}
-
-// Filter selects rules. The zero Filter selects all.
-type Filter struct {
-	HasTable bool // only rules of Table
-	Table    uint8
-	// Match selects rules that are equal to it or more special; with Strict, only those equal to it, with Priority.
-	Match      Match
-	Strict     bool
-	Priority   uint16
-	Cookie     uint64 // of rules, in the bits of CookieMask
-	CookieMask uint64
-	OutPort    uint32 // only rules that output to this port, PortAny = all
-}
-
 // accepts checks everything except table, match and priority.
-func (f *Filter) accepts(c *record, actions []Action) bool {
+func accepts(f *flow.Filter, c *record, actions []flow.Action) bool {
 	if (c.cookie^f.Cookie)&f.CookieMask != 0 {
 		return false
 	}
-	if f.OutPort == PortAny {
+	if f.OutPort == flow.PortAny {
 		return true
 	}
 	for i := range actions {
 		a := &actions[i]
-		if a.Kind == ActionOutput && a.Port == f.OutPort || a.Kind == ActionLocal && f.OutPort == PortLocal {
+		if a.Kind == flow.ActionOutput && a.Port == f.OutPort || a.Kind == flow.ActionLocal && f.OutPort == flow.PortLocal {
 			return true
 		}
 	}
@@ -57,11 +30,11 @@ func (f *Filter) accepts(c *record, actions []Action) bool {
 }
 
 // selected returns the live slots that f selects.
-func (p *Pipeline) selected(f *Filter) []uint32 {
+func (p *Pipeline) selected(f *flow.Filter) []uint32 {
 	var slots []uint32
 	take := func(slot uint32) {
 		c := p.slab.chunks.at(slot)
-		if c.live() && (!f.Strict || c.priority == f.Priority) && f.accepts(c, p.actions.chunks.at(c.actions).actions) {
+		if c.live() && (!f.Strict || c.priority == f.Priority) && accepts(f, c, p.actions.chunks.at(c.actions).actions) {
 			slots = append(slots, slot)
 		}
 	}
@@ -77,11 +50,11 @@ func (p *Pipeline) selected(f *Filter) []uint32 {
 }
 
 // selectIn calls take for the slots of t whose match fits f.
-func (p *Pipeline) selectIn(t *tuple, f *Filter, take func(uint32)) {
+func (p *Pipeline) selectIn(t *tuple, f *flow.Filter, take func(uint32)) {
 	if t.mask == f.Match.Mask {
 		// One probe instead of a walk.
-		var picked Key
-		hash := t.shape.pick(&f.Match.Key, &picked, t.seed)
+		var picked flow.Key
+		hash := t.shape.Pick(&f.Match.Key, &picked, t.seed)
 		for slot := t.head(p.slab.chunks, hash, &picked); slot != noSlot; slot = p.slab.chunks.at(slot).next {
 			take(slot)
 		}
@@ -106,7 +79,7 @@ func (p *Pipeline) selectIn(t *tuple, f *Filter, take func(uint32)) {
 // Apply makes all changes in their order, or none: on an error, which names the change by its index from 1, nothing has
 // happened. Lookups see them all from their next batch on. Adding to a million rules costs microseconds; a filter that
 // is not strict walks the rules whose masks can fit it.
-func (p *Pipeline) Apply(changes []Change) error {
+func (p *Pipeline) Apply(changes []flow.Change) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.begin()
@@ -124,8 +97,8 @@ func (p *Pipeline) Apply(changes []Change) error {
 }
 
 // Add adds rules in one transaction; see Apply.
-func (p *Pipeline) Add(rules ...*Rule) error {
-	changes := make([]Change, len(rules))
+func (p *Pipeline) Add(rules ...*flow.Rule) error {
+	changes := make([]flow.Change, len(rules))
 	for i, r := range rules {
 		changes[i].Rule = r
 	}
@@ -133,7 +106,7 @@ func (p *Pipeline) Add(rules ...*Rule) error {
 }
 
 // Delete deletes what f selects and returns how many rules that were.
-func (p *Pipeline) Delete(f Filter) int {
+func (p *Pipeline) Delete(f flow.Filter) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.begin()
@@ -145,7 +118,7 @@ func (p *Pipeline) Delete(f Filter) int {
 
 // ReplaceAll makes rules the only ones, in one transaction. Rules that are there already in every respect are left
 // alone and keep their counters and ages. Of two rules with the same table, priority and match the later one counts.
-func (p *Pipeline) ReplaceAll(rules []*Rule) error {
+func (p *Pipeline) ReplaceAll(rules []*flow.Rule) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.begin()
@@ -158,7 +131,7 @@ func (p *Pipeline) ReplaceAll(rules []*Rule) error {
 		}
 		keep[slot] = struct{}{}
 	}
-	for _, slot := range p.selected(&Filter{}) {
+	for _, slot := range p.selected(&flow.Filter{}) {
 		if _, ok := keep[slot]; !ok {
 			x.remove(slot)
 		}
@@ -167,19 +140,19 @@ func (p *Pipeline) ReplaceAll(rules []*Rule) error {
 	return nil
 }
 
-func (x *txn) apply(c *Change) error {
+func (x *txn) apply(c *flow.Change) error {
 	switch c.Command {
-	case Add:
+	case flow.Add:
 		if c.Rule == nil {
 			return fmt.Errorf("flowtable: change without a rule to add")
 		}
 		return x.add(c.Rule)
-	case Modify:
+	case flow.Modify:
 		if c.Rule == nil {
 			return fmt.Errorf("flowtable: change without actions to set")
 		}
 		return x.modify(c)
-	case Delete:
+	case flow.Delete:
 		x.delete(&c.Filter)
 		return nil
 	}
@@ -187,7 +160,7 @@ func (x *txn) apply(c *Change) error {
 }
 
 // replace adds r unless an equal rule is there.
-func (x *txn) replace(r *Rule) (uint32, error) {
+func (x *txn) replace(r *flow.Rule) (uint32, error) {
 	if err := r.Validate(); err != nil {
 		return noSlot, err
 	}
@@ -204,12 +177,12 @@ func (x *txn) replace(r *Rule) (uint32, error) {
 
 // add adds r. As OpenFlow 1.3 §6.4 has it, a rule that replaces another begins its duration anew, and keeps the
 // counters unless FlagResetCounts is set. FlagCheckOverlap is not about the rule that is replaced, as in Open vSwitch.
-func (x *txn) add(r *Rule) error {
+func (x *txn) add(r *flow.Rule) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
 	old := x.p.exact(r.Table, &r.Match, r.Priority)
-	if old == noSlot && r.Flags&FlagCheckOverlap != 0 {
+	if old == noSlot && r.Flags&flow.FlagCheckOverlap != 0 {
 		if err := x.checkOverlap(r); err != nil {
 			return err
 		}
@@ -218,7 +191,7 @@ func (x *txn) add(r *Rule) error {
 	if err != nil || old == noSlot {
 		return err
 	}
-	x.supersede(old, slot, r.Flags&FlagResetCounts != 0)
+	x.supersede(old, slot, r.Flags&flow.FlagResetCounts != 0)
 	return nil
 }
 
@@ -232,9 +205,9 @@ func (x *txn) supersede(old, slot uint32, reset bool) {
 }
 
 // checkOverlap fails if another rule of the same priority matches packets that r matches.
-func (x *txn) checkOverlap(r *Rule) error {
+func (x *txn) checkOverlap(r *flow.Rule) error {
 	p := x.p
-	var found *Rule
+	var found *flow.Rule
 	for _, t := range p.tuples[r.Table] {
 		t.each(p.slab.chunks, func(slot uint32) {
 			c := p.slab.chunks.at(slot)
@@ -249,13 +222,13 @@ func (x *txn) checkOverlap(r *Rule) error {
 	}
 	if found != nil {
 		return fmt.Errorf("flowtable: check_overlap: %q has the same priority and matches some of the same packets;"+
-			" change a priority or narrow a match", found.Format(nil))
+			" change a priority or narrow a match", ofctl.FormatRule(found, nil))
 	}
 	return nil
 }
 
 // modify gives new actions to what the filter selects. Counters, duration and timeouts stay (OpenFlow 1.3 §6.4).
-func (x *txn) modify(c *Change) error {
+func (x *txn) modify(c *flow.Change) error {
 	p := x.p
 	for _, slot := range p.selected(&c.Filter) {
 		old := p.slab.chunks.at(slot)
@@ -266,9 +239,9 @@ func (x *txn) modify(c *Change) error {
 			r.Cookie = c.Rule.Cookie
 		}
 		if err := r.Validate(); err != nil {
-			return fmt.Errorf("flowtable: modify %q: %w", was.Format(nil), err)
+			return fmt.Errorf("flowtable: modify %q: %w", ofctl.FormatRule(&was, nil), err)
 		}
-		reset := c.Rule.Flags&FlagResetCounts != 0
+		reset := c.Rule.Flags&flow.FlagResetCounts != 0
 		if r.Equal(&was) && !reset {
 			continue
 		}
@@ -284,36 +257,15 @@ func (x *txn) modify(c *Change) error {
 	return nil
 }
 
-func (x *txn) delete(f *Filter) {
+func (x *txn) delete(f *flow.Filter) {
 	for _, slot := range x.p.selected(f) {
 		x.remove(slot)
 	}
 }
 
-// Reason says why a rule ended.
-type Reason uint8
-
-// The reasons.
-const (
-	ReasonNone        Reason = iota // the rule is there
-	ReasonIdleTimeout               // no packet for its idle_timeout
-	ReasonHardTimeout               // its hard_timeout is over
-)
-
-// RuleStats is a rule and what it did. Counts are exact; ages are good to a second, the rhythm of Expire.
-type RuleStats struct {
-	Rule    Rule
-	Packets uint64
-	Bytes   uint64 // frames without their check sequence
-	// Duration is how long the rule has been there, IdleAge how long ago its last packet was (or it came), HardAge how
-	// long ago its actions were set.
-	Duration, IdleAge, HardAge time.Duration
-	Reason                     Reason
-}
-
-func (p *Pipeline) stats(slot uint32, now time.Time) RuleStats {
+func (p *Pipeline) stats(slot uint32, now time.Time) flow.RuleStats {
 	c := p.slab.chunks.at(slot)
-	s := RuleStats{Rule: p.ruleOf(c)}
+	s := flow.RuleStats{Rule: p.ruleOf(c)}
 	var used uint64
 	s.Packets, s.Bytes, used = p.counts(slot, 0, 0, 0)
 	s.Duration = max(0, now.Sub(time.Unix(0, c.created)))
@@ -323,7 +275,7 @@ func (p *Pipeline) stats(slot uint32, now time.Time) RuleStats {
 }
 
 // Dump returns what f selects with its counters, by table, falling priority and age.
-func (p *Pipeline) Dump(f Filter) []RuleStats {
+func (p *Pipeline) Dump(f flow.Filter) []flow.RuleStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -334,7 +286,7 @@ func (p *Pipeline) Dump(f Filter) []RuleStats {
 		return cmp.Or(cmp.Compare(x.table, y.table), cmp.Compare(y.priority, x.priority),
 			cmp.Compare(x.created, y.created), cmp.Compare(x.serial, y.serial))
 	})
-	out := make([]RuleStats, len(slots))
+	out := make([]flow.RuleStats, len(slots))
 	for i, slot := range slots {
 		out[i] = p.stats(slot, now)
 	}
@@ -343,22 +295,22 @@ func (p *Pipeline) Dump(f Filter) []RuleStats {
 
 // Expire removes rules whose timeouts are over and returns them with their last counts. It also tells lookups the time,
 // for idle ages, and tidies up: call it once a second.
-func (p *Pipeline) Expire(now time.Time) []RuleStats {
+func (p *Pipeline) Expire(now time.Time) []flow.RuleStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clock.Store(uint64(now.Unix()))
 	x := p.begin()
 	x.now = now
-	var gone []RuleStats
+	var gone []flow.RuleStats
 	for slot := range p.timed {
-		if reason := p.expired(slot, now); reason != ReasonNone {
+		if reason := p.expired(slot, now); reason != flow.ReasonNone {
 			s := p.stats(slot, now)
 			s.Reason = reason
 			gone = append(gone, s)
 			x.remove(slot)
 		}
 	}
-	slices.SortFunc(gone, func(a, b RuleStats) int {
+	slices.SortFunc(gone, func(a, b flow.RuleStats) int {
 		return cmp.Or(cmp.Compare(a.Rule.Table, b.Rule.Table), cmp.Compare(b.Rule.Priority, a.Rule.Priority))
 	})
 	x.commit()
@@ -373,19 +325,19 @@ func (p *Pipeline) Expire(now time.Time) []RuleStats {
 
 // expired reports whether a rule's time is over. It is asked for every rule with a timeout, every second, so it looks at
 // counters only when the rule's idle timeout would be over without them.
-func (p *Pipeline) expired(slot uint32, now time.Time) Reason {
+func (p *Pipeline) expired(slot uint32, now time.Time) flow.Reason {
 	c := p.slab.chunks.at(slot)
 	if c.hard != 0 && now.Sub(time.Unix(0, c.modified)) >= time.Duration(c.hard)*time.Second {
-		return ReasonHardTimeout
+		return flow.ReasonHardTimeout
 	}
 	last := uint64(max(0, now.Unix()-int64(c.idle)))
 	if c.idle == 0 || c.used > last {
-		return ReasonNone
+		return flow.ReasonNone
 	}
 	if _, _, c.used = p.counts(slot, 0, 0, 0); c.used > last {
-		return ReasonNone
+		return flow.ReasonNone
 	}
-	return ReasonIdleTimeout
+	return flow.ReasonIdleTimeout
 }
 
 // PipelineStats are the sizes of a pipeline.

@@ -1,6 +1,9 @@
 package flowtable
 
-import "weft/internal/packet"
+import (
+	"weft/flowtable/flow"
+	"weft/internal/packet"
+)
 
 // Bounds on what one packet's way through the tables may cost. They are Open vSwitch's (ovs-actions(7), "resubmit"): 64
 // resubmits to the same or an earlier table inside each other, 4096 in all. The number of ops is bounded as well.
@@ -18,7 +21,7 @@ type credit struct {
 // composer runs a key through the tables and composes one program of all that happens on the way.
 type composer struct {
 	st        *state
-	key       Key
+	key       flow.Key
 	ops       []Op     // capacity maxOps
 	credits   []credit // capacity maxResubmits + 1
 	resubmits int
@@ -33,26 +36,26 @@ func newComposer() composer {
 }
 
 // compose fills in ops and credits for key, masked by the layout's union.
-func (c *composer) compose(st *state, key *Key) {
+func (c *composer) compose(st *state, key *flow.Key) {
 	c.st, c.key = st, *key
 	c.ops, c.credits = c.ops[:0], c.credits[:0]
 	c.resubmits, c.depth = 0, 0
 	c.exceeded, c.missed, c.dropped = false, false, false
-	c.table(0, SamePort)
+	c.table(0, flow.SamePort)
 	c.finish()
 }
 
 // table looks the key up in one table, as if it had come from port, and does what the rule says.
 func (c *composer) table(table uint8, port uint32) {
 	var slot uint32
-	if port == SamePort {
+	if port == flow.SamePort {
 		slot = c.st.classify(table, &c.key)
 	} else {
 		// The lookup alone sees another port: in_port and NORMAL still mean the true one (ovs-actions(7)).
 		original := c.key.InPort()
-		c.key.setInPort(port)
+		c.key.SetInPort(port)
 		slot = c.st.classify(table, &c.key)
-		c.key.setInPort(original)
+		c.key.SetInPort(original)
 	}
 	if slot == noSlot {
 		c.missed = true
@@ -95,71 +98,72 @@ func (c *composer) emit(op Op) {
 }
 
 // outputOps are the ops of actions that are outputs without more.
-var outputOps = [numActionKinds]OpKind{
-	ActionInPort: OpInPort, ActionFlood: OpFlood, ActionAll: OpAll, ActionNormal: OpNormal, ActionLocal: OpLocal,
+var outputOps = [flow.NumActionKinds]OpKind{
+	flow.ActionInPort: OpInPort, flow.ActionFlood: OpFlood, flow.ActionAll: OpAll, flow.ActionNormal: OpNormal,
+	flow.ActionLocal: OpLocal,
 }
 
 // action does one action in a table: an op for the packet, and the same to the key that later tables see.
-func (c *composer) action(table uint8, a *Action) {
+func (c *composer) action(table uint8, a *flow.Action) {
 	switch a.Kind {
-	case ActionOutput:
+	case flow.ActionOutput:
 		c.emit(Op{Kind: OpOutput, A: a.Port})
-	case ActionInPort, ActionFlood, ActionAll, ActionNormal, ActionLocal:
+	case flow.ActionInPort, flow.ActionFlood, flow.ActionAll, flow.ActionNormal, flow.ActionLocal:
 		c.emit(Op{Kind: outputOps[a.Kind]})
-	case ActionResubmit:
+	case flow.ActionResubmit:
 		target := a.Table
-		if target == SameTable {
+		if target == flow.SameTable {
 			target = table
 		}
 		c.resubmit(table, target, a.Port)
-	case ActionGotoTable:
-		c.resubmit(table, a.Table, SamePort)
-	case ActionPushVLAN:
+	case flow.ActionGotoTable:
+		c.resubmit(table, a.Table, flow.SamePort)
+	case flow.ActionPushVLAN:
 		c.push(uint32(a.Value))
-	case ActionPopVLAN:
+	case flow.ActionPopVLAN:
 		if c.tagged() {
 			c.emit(Op{Kind: OpPopVLAN})
-			c.key.popTag()
+			c.key.PopTag()
 		}
-	case ActionModVLANVID, ActionModVLANPCP:
+	case flow.ActionModVLANVID, flow.ActionModVLANPCP:
 		if !c.tagged() {
 			c.push(packet.TPID8021Q)
 		}
 		c.setTag(a)
-	case ActionSetVLANVID, ActionSetVLANPCP:
+	case flow.ActionSetVLANVID, flow.ActionSetVLANPCP:
 		if c.tagged() {
 			c.setTag(a)
 		}
-	case ActionModEthSrc, ActionSetEthSrc:
-		c.setEth(OpSetEthSrc, &c.key[wordSrc], a)
-	case ActionModEthDst, ActionSetEthDst:
-		c.setEth(OpSetEthDst, &c.key[wordDst], a)
+	case flow.ActionModEthSrc, flow.ActionSetEthSrc:
+		c.setEth(OpSetEthSrc, &c.key[flow.WordSrc], a)
+	case flow.ActionModEthDst, flow.ActionSetEthDst:
+		c.setEth(OpSetEthDst, &c.key[flow.WordDst], a)
 	}
 }
 
-func (c *composer) tagged() bool { return c.key.outerTag()&vlanPresent != 0 }
+func (c *composer) tagged() bool { return c.key.OuterTag()&flow.VLANPresent != 0 }
 
 func (c *composer) push(tpid uint32) {
 	c.emit(Op{Kind: OpPushVLAN, A: tpid})
-	c.key.pushTag()
+	c.key.PushTag()
 }
 
-func (c *composer) setTag(a *Action) {
-	tci := c.key.outerTag()
-	if a.Kind == ActionModVLANVID || a.Kind == ActionSetVLANVID {
+func (c *composer) setTag(a *flow.Action) {
+	tci := c.key.OuterTag()
+	if a.Kind == flow.ActionModVLANVID || a.Kind == flow.ActionSetVLANVID {
 		c.emit(Op{Kind: OpSetVLANVID, A: uint32(a.Value)})
-		tci = tci&^vlanVID | uint16(a.Value)
+		tci = tci&^flow.VLANVID | uint16(a.Value)
 	} else {
 		c.emit(Op{Kind: OpSetVLANPCP, A: uint32(a.Value)})
-		tci = tci&^vlanPCP | uint16(a.Value)<<vlanPCPLow
+		tci = tci&^flow.VLANPCP | uint16(a.Value)<<flow.VLANPCPLow
 	}
-	c.key.setOuterTag(tci)
+	c.key.SetOuterTag(tci)
 }
 
-func (c *composer) setEth(kind OpKind, word *uint64, a *Action) {
-	mac := *word>>shiftEth&^a.Mask&fullEth | a.Value
+func (c *composer) setEth(kind OpKind, word *uint64, a *flow.Action) {
+	mac := *word>>flow.ShiftEth&^a.Mask&flow.FullEth | a.Value
 	c.emit(Op{Kind: kind, B: mac})
-	*word = *word&^maskEth | mac<<shiftEth
+	*word = *word&^flow.MaskEth | mac<<flow.ShiftEth
 }
 
 // resubmit looks up again in target, within the bounds.

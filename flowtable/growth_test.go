@@ -1,6 +1,11 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+)
+
+import (
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -18,7 +23,7 @@ func TestRulesAreAddedWhileTheirOwnPacketsAreLookedUp(t *testing.T) {
 	if err := p.Add(rule(t, "priority=1,actions=9"), rule(t, "udp,nw_dst=10.0.0.1,actions=2")); err != nil {
 		t.Fatal(err)
 	}
-	rules := make([]*Rule, n)
+	rules := make([]*flow.Rule, n)
 	for i := range rules {
 		// Two rules for each key, so that chains are walked as well.
 		rules[i] = rule(t, fmt.Sprintf("priority=%d,udp,nw_dst=10.1.%d.%d,actions=2", 10+i%2, i>>9, i>>1&255))
@@ -30,7 +35,7 @@ func TestRulesAreAddedWhileTheirOwnPacketsAreLookedUp(t *testing.T) {
 	go func() {
 		defer func() { done <- recover() }()
 		b := packet.NewBatch(nil)
-		frames := make([]frame, packet.BatchSize)
+		frames := make([]flowtest.Frame, packet.BatchSize)
 		for i := range frames {
 			frames[i] = udpTo(first)
 		}
@@ -59,7 +64,7 @@ func TestRulesAreAddedWhileTheirOwnPacketsAreLookedUp(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		p.Delete(Filter{Match: rule(t, "udp,nw_dst=10.1.0.0/16,actions=drop").Match})
+		p.Delete(flow.Filter{Match: rule(t, "udp,nw_dst=10.1.0.0/16,actions=drop").Match})
 	}
 	stop.Store(true)
 	if r := <-done; r != nil {
@@ -74,25 +79,25 @@ func TestAViewThatIsTooShortReachesNewRecords(t *testing.T) {
 	// The same without chance: a thread that holds an old state looks for keys linked since in chunks made since.
 	b := newBench(t, "priority=1,actions=9", "udp,nw_dst=10.0.0.1,actions=2")
 	old := b.p.state.Load()
-	rules := make([]*Rule, 2*chunkSize)
+	rules := make([]*flow.Rule, 2*chunkSize)
 	for i := range rules {
 		rules[i] = rule(t, fmt.Sprintf("udp,nw_dst=10.1.%d.%d,actions=2", i>>8, i&255))
 	}
 	if err := b.p.Add(rules...); err != nil {
 		t.Fatal(err)
 	}
-	var last, first Key
-	fill(b.b, 1, []frame{udpTo(0x0a010000 | 2*chunkSize - 1), udpTo(0x0a000001)})
-	Extract(b.b.Packet(0), 1, &last)
-	Extract(b.b.Packet(1), 1, &first)
+	var last, first flow.Key
+	fill(b.b, 1, []flowtest.Frame{udpTo(0x0a010000 | 2*chunkSize - 1), udpTo(0x0a000001)})
+	flow.ExtractPacket(b.b.Packet(0), 1, &last)
+	flow.ExtractPacket(b.b.Packet(1), 1, &first)
 	if slot := old.classify(0, &last); slot == noSlot || old.recs.at(slot).priority != 1 {
 		t.Errorf("the old state sees slot %d for a new rule's packet", slot)
 	}
-	if slot := old.classify(0, &first); slot == noSlot || old.recs.at(slot).priority != DefaultPriority {
+	if slot := old.classify(0, &first); slot == noSlot || old.recs.at(slot).priority != flow.DefaultPriority {
 		t.Errorf("the old state sees slot %d for an old rule's packet", slot)
 	}
 	now := b.p.state.Load()
-	if slot := now.classify(0, &last); slot == noSlot || now.recs.at(slot).priority != DefaultPriority {
+	if slot := now.classify(0, &last); slot == noSlot || now.recs.at(slot).priority != flow.DefaultPriority {
 		t.Errorf("the new state sees slot %d", slot)
 	}
 }
@@ -100,7 +105,7 @@ func TestAViewThatIsTooShortReachesNewRecords(t *testing.T) {
 func TestRecordsAreNotUsedAgainWhileALookupMayStandOnThem(t *testing.T) {
 	// A Lookup may begin between the question which generations are in use and the unlinking of what none of them sees.
 	b := newBench(t, "udp,nw_dst=10.0.0.1,actions=1", "priority=1,actions=2")
-	b.p.Delete(Filter{Match: rule(t, "udp,nw_dst=10.0.0.1,actions=1").Match})
+	b.p.Delete(flow.Filter{Match: rule(t, "udp,nw_dst=10.0.0.1,actions=1").Match})
 	b.p.Expire(b.now)
 	if len(b.p.unlinked) != 1 || len(b.p.slab.free) != 0 {
 		t.Fatalf("%d records unlinked, %d free: want one that is not free yet", len(b.p.unlinked), len(b.p.slab.free))

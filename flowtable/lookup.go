@@ -3,6 +3,7 @@ package flowtable
 import (
 	"sync/atomic"
 
+	"weft/flowtable/flow"
 	"weft/internal/packet"
 )
 
@@ -34,7 +35,7 @@ type Lookup struct {
 	refs      [packet.BatchSize]uint32 // programs
 	path      [packet.BatchSize]uint32
 	hashes    [packet.BatchSize]uint64
-	keys      [packet.BatchSize]Key // compacted
+	keys      [packet.BatchSize]flow.Key // compacted
 	addresses [packet.BatchSize]uintptr
 }
 
@@ -78,7 +79,7 @@ func (p *Pipeline) NewLookup(cfg LookupConfig) *Lookup {
 		mem = make([]byte, need)
 	}
 	carver := &carver{mem: aligned(mem)}
-	l.seed = mix(p.seed, hashMul)
+	l.seed = flow.Mix(p.seed, flow.HashMul)
 	l.cache = newCache(carver, size, l.seed)
 	l.programs = newPrograms(carver, size)
 
@@ -174,18 +175,18 @@ func (l *Lookup) forget(layout *layout) {
 func (l *Lookup) extract(b *packet.Batch, n int) (cut uint32) {
 	shape, d := &l.layout.shape, l.layout.depth
 	if l.layout.portOnly {
-		var key Key
-		extract(nil, 0, b.InPort, depthPort, &key)
-		l.hashes[0] = shape.pick(&key, &l.keys[0], l.seed)
+		var key flow.Key
+		flow.Extract(nil, 0, b.InPort, flow.DepthPort, &key)
+		l.hashes[0] = shape.Pick(&key, &l.keys[0], l.seed)
 		return 0
 	}
 	for i := range n {
-		var key Key
+		var key flow.Key
 		p := b.Packet(i)
-		if !extract(visible(p), p.Len(), b.InPort, d, &key) && !l.layout.read(b, p, &key) {
+		if !flow.Extract(flow.Visible(p), p.Len(), b.InPort, d, &key) && !l.layout.read(b, p, &key) {
 			cut |= 1 << i
 		}
-		l.hashes[i] = shape.pick(&key, &l.keys[i], l.seed)
+		l.hashes[i] = shape.Pick(&key, &l.keys[i], l.seed)
 		l.addresses[i] = addressOf(l.cache.way(l.hashes[i], 0))
 	}
 	prefetch(&l.addresses[0], n)
@@ -211,7 +212,7 @@ func (l *Lookup) resolveAll(st *state, n int, cut uint32) {
 		case cut>>i&1 != 0:
 			l.path[i] = tooLongID
 			t.misses++
-		case last >= 0 && l.hashes[i] == l.hashes[last] && l.keys[i].sameWords(&l.keys[last], l.layout.shape.n):
+		case last >= 0 && l.hashes[i] == l.hashes[last] && l.keys[i].SameWords(&l.keys[last], l.layout.shape.N):
 			l.path[i] = l.path[last]
 			l.again(l.path[i], 1, &t)
 		default:
@@ -315,17 +316,17 @@ func (l *Lookup) miss(st *state, i int, e *entry, t *tally) uint32 {
 }
 
 // expand puts a compacted key's words back in their places.
-func (l *Lookup) expand(key *Key) Key {
-	var full Key
+func (l *Lookup) expand(key *flow.Key) flow.Key {
+	var full flow.Key
 	shape := &l.layout.shape
-	for i := range shape.n {
-		full[shape.word[i]] = key[i]
+	for i := range shape.N {
+		full[shape.Word[i]] = key[i]
 	}
 	return full
 }
 
 // classify takes a compacted key through all tables, which leaves the outcome in the composer.
-func (l *Lookup) classify(st *state, key *Key) {
+func (l *Lookup) classify(st *state, key *flow.Key) {
 	full := l.expand(key)
 	l.composer.compose(st, &full)
 }

@@ -1,6 +1,11 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+)
+
+import (
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -18,15 +23,15 @@ func TestRulesOnPortsAloneNeedOneCachedFlowForEachPort(t *testing.T) {
 	b := newBench(t, "in_port=1,actions=2", "in_port=2,actions=1")
 	for port := range uint32(4) {
 		for i := range uint32(100) {
-			b.send(port, udpTo(i), newFrame().arp(uint16(i)))
+			b.send(port, udpTo(i), flowtest.NewFrame().ARP(uint16(i)))
 		}
 	}
 	s := b.l.CacheStats()
 	if s.Entries != 4 || s.Misses != 4 || s.Hits != 796 {
 		t.Errorf("got %+v, want 4 entries, 4 misses, 796 hits", s)
 	}
-	if d := b.p.Dump(Filter{}); d[0].Packets != 200 || d[1].Packets != 200 {
-		t.Errorf("got\n%s", b.dump(Filter{}))
+	if d := b.p.Dump(flow.Filter{}); d[0].Packets != 200 || d[1].Packets != 200 {
+		t.Errorf("got\n%s", b.dump(flow.Filter{}))
 	}
 }
 
@@ -91,7 +96,7 @@ func TestANewLayoutOfKeysNeverHitsOldEntries(t *testing.T) {
 		for range 400 {
 			f := udpTo(r.Uint32())
 			got := b.send(2, f)
-			fill(b.b, 2, []frame{f})
+			fill(b.b, 2, []flowtest.Frame{f})
 			check.Batch(b.b)
 			if !slices.Equal(got, check.Ops(0)) {
 				t.Fatalf("after %q: cached %v, classified %v", s, got, check.Ops(0))
@@ -102,13 +107,13 @@ func TestANewLayoutOfKeysNeverHitsOldEntries(t *testing.T) {
 		t.Errorf("got %+v: the layouts did not change; this tests nothing", s)
 	}
 	// Unneeded bits go, but not at once.
-	b.p.Delete(Filter{Match: rule(t, layouts[4]).Match})
+	b.p.Delete(flow.Filter{Match: rule(t, layouts[4]).Match})
 	b.p.Expire(b.now)
 	wide := b.p.state.Load().layout
 	b.now = b.now.Add(slackTime * time.Second)
 	b.p.Expire(b.now)
 	narrow := b.p.state.Load().layout
-	if wide.union[wordSrc] == 0 || narrow.union[wordSrc] != 0 {
+	if wide.union[flow.WordSrc] == 0 || narrow.union[flow.WordSrc] != 0 {
 		t.Errorf("union before %x, after %x", wide.union, narrow.union)
 	}
 }
@@ -154,12 +159,12 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 	for i := range 500 {
 		b.add(fmt.Sprintf("ip,nw_dst=10.0.%d.%d,actions=%d,resubmit(,1)", i>>8, i&255, 1+i%7))
 	}
-	fill(b.b, 1, sampleFrames()[:packet.BatchSize])
+	fill(b.b, 1, flowtest.SampleFrames()[:packet.BatchSize])
 	b.l.Batch(b.b)
 	if n := testing.AllocsPerRun(200, func() { b.l.Batch(b.b) }); n != 0 {
 		t.Errorf("%v allocations for a batch of hits", n)
 	}
-	frames := make([]frame, packet.BatchSize)
+	frames := make([]flowtest.Frame, packet.BatchSize)
 	for i := range frames {
 		frames[i] = udpTo(0)
 	}
@@ -184,12 +189,12 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 // rules as one transaction left them: a pair of rules always changes together.
 func TestLookupsGoOnWhileRulesChange(t *testing.T) {
 	p := NewPipeline(Config{})
-	pair := func(gen, filler int) []Change {
-		return []Change{
+	pair := func(gen, filler int) []flow.Change {
+		return []flow.Change{
 			{Rule: rule(t, fmt.Sprintf("ip,nw_dst=10.0.0.1,actions=%d", 1+gen%1000))},
 			{Rule: rule(t, fmt.Sprintf("ip,nw_dst=10.0.0.2,actions=%d", 1+gen%1000))},
 			{Rule: rule(t, fmt.Sprintf("priority=%d,ip,nw_dst=10.1.%d.%d,actions=5", 1+filler%50, filler>>8&255, filler&255))},
-			{Command: Delete, Filter: Filter{Match: rule(t, fmt.Sprintf("ip,nw_dst=10.1.%d.%d,actions=5",
+			{Command: flow.Delete, Filter: flow.Filter{Match: rule(t, fmt.Sprintf("ip,nw_dst=10.1.%d.%d,actions=5",
 				(filler-300)>>8&255, (filler-300)&255)).Match}},
 		}
 	}
@@ -204,7 +209,7 @@ func TestLookupsGoOnWhileRulesChange(t *testing.T) {
 		l := p.NewLookup(LookupConfig{CacheEntries: 1})
 		wg.Go(func() {
 			b := packet.NewBatch(nil)
-			fill(b, 1, []frame{udpTo(0x0a000001), udpTo(0x0a000002), udpTo(0x0a010005)})
+			fill(b, 1, []flowtest.Frame{udpTo(0x0a000001), udpTo(0x0a000002), udpTo(0x0a010005)})
 			for !stop.Load() {
 				l.Batch(b)
 				sent[i]++
@@ -221,7 +226,7 @@ func TestLookupsGoOnWhileRulesChange(t *testing.T) {
 			break
 		}
 		if i%100 == 0 {
-			p.Dump(Filter{})
+			p.Dump(flow.Filter{})
 			p.Expire(time.Now())
 		}
 		if i%400 == 0 {
@@ -237,7 +242,7 @@ func TestLookupsGoOnWhileRulesChange(t *testing.T) {
 	default:
 	}
 	var got uint64
-	for _, s := range p.Dump(Filter{}) {
+	for _, s := range p.Dump(flow.Filter{}) {
 		if s.Rule.Match == rule(t, "ip,nw_dst=10.0.0.1,actions=1").Match {
 			got = s.Packets
 		}
@@ -263,12 +268,12 @@ func TestTablesGrowAndShrink(t *testing.T) {
 	// Splits, doubled directories, graves: the classifier against a map.
 	p := NewPipeline(Config{})
 	const n = 60000
-	var changes []Change
+	var changes []flow.Change
 	for i := range uint32(n) {
 		r := rule(t, "ip,nw_dst=10.0.0.1,actions=1")
-		r.Match.Key[wordIPv4] = uint64(i * 2654435761)
-		r.Actions = []Action{{Kind: ActionOutput, Port: 1 + i%MaxPort}}
-		changes = append(changes, Change{Rule: r})
+		r.Match.Key[flow.WordIPv4] = uint64(i * 2654435761)
+		r.Actions = []flow.Action{{Kind: flow.ActionOutput, Port: 1 + i%flow.MaxPort}}
+		changes = append(changes, flow.Change{Rule: r})
 	}
 	if err := p.Apply(changes); err != nil {
 		t.Fatal(err)
@@ -278,9 +283,9 @@ func TestTablesGrowAndShrink(t *testing.T) {
 	check := func(gone func(i uint32) bool) {
 		t.Helper()
 		for i := range uint32(n) {
-			fill(b, 1, []frame{udpTo(i * 2654435761)})
+			fill(b, 1, []flowtest.Frame{udpTo(i * 2654435761)})
 			l.Batch(b)
-			want := output(1 + i%MaxPort)
+			want := output(1 + i%flow.MaxPort)
 			if gone(i) {
 				want = drop(packet.DropNoMatch)
 			}
@@ -292,7 +297,7 @@ func TestTablesGrowAndShrink(t *testing.T) {
 	check(func(uint32) bool { return false })
 	for i := range uint32(n) {
 		if i%3 != 0 {
-			p.Delete(Filter{Match: changes[i].Rule.Match})
+			p.Delete(flow.Filter{Match: changes[i].Rule.Match})
 		}
 	}
 	check(func(i uint32) bool { return i%3 != 0 })
@@ -300,7 +305,7 @@ func TestTablesGrowAndShrink(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(func(uint32) bool { return false })
-	if n := p.Delete(Filter{}); n != 60000 {
+	if n := p.Delete(flow.Filter{}); n != 60000 {
 		t.Errorf("deleted %d", n)
 	}
 	check(func(uint32) bool { return true })
@@ -313,11 +318,11 @@ func TestTablesGrowAndShrink(t *testing.T) {
 // FuzzExtract: no frame makes extraction panic, read past the window, say more at less depth, or say something else when
 // the frame comes in other pieces.
 func FuzzExtract(f *testing.F) {
-	for _, s := range sampleFrames() {
+	for _, s := range flowtest.SampleFrames() {
 		f.Add([]byte(s), uint16(0))
 		f.Add([]byte(s), uint16(1000))
 	}
-	var union Key
+	var union flow.Key
 	for w := range union {
 		union[w] = math.MaxUint64
 	}
@@ -325,14 +330,14 @@ func FuzzExtract(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, more uint16) {
 		window := slices.Clone(b[:min(len(b), packet.WindowSize)])
 		n := len(b) + int(more)
-		var full Key
-		extract(window[:len(window):len(window)], n, 3, depthL4, &full)
+		var full flow.Key
+		flow.Extract(window[:len(window):len(window)], n, 3, flow.DepthL4, &full)
 		if full.InPort() != 3 {
 			t.Fatalf("in_port %d", full.InPort())
 		}
-		for d := depthPort; d < depthL4; d++ {
-			var k Key
-			extract(window, n, 3, d, &k)
+		for d := flow.DepthPort; d < flow.DepthL4; d++ {
+			var k flow.Key
+			flow.Extract(window, n, 3, d, &k)
 			for w := range k {
 				if k[w]&^full[w] != 0 {
 					t.Fatalf("depth %d says %x in word %d, full depth %x", d, k[w], w, full[w])
@@ -342,7 +347,7 @@ func FuzzExtract(f *testing.F) {
 		if len(b) > packet.WindowSize+24*packet.MaxSegments {
 			return
 		}
-		var keys [3]Key
+		var keys [3]flow.Key
 		var whole [3]bool
 		for i, d := range deliveries {
 			batch.Reset()

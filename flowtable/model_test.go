@@ -1,6 +1,12 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
+)
+
+import (
 	"fmt"
 	"slices"
 
@@ -11,7 +17,7 @@ import (
 // The model is a pipeline that anybody can see to be right: a list of rules, searched from end to end.
 
 type modelRule struct {
-	Rule
+	flow.Rule
 	packets, bytes uint64
 }
 
@@ -19,14 +25,14 @@ type model struct {
 	rules []*modelRule
 }
 
-func (m *model) index(r *Rule) int {
-	return slices.IndexFunc(m.rules, func(o *modelRule) bool { return o.sameSlot(r) })
+func (m *model) index(r *flow.Rule) int {
+	return slices.IndexFunc(m.rules, func(o *modelRule) bool { return o.SameSlot(r) })
 }
 
-func (m *model) add(r *Rule) {
+func (m *model) add(r *flow.Rule) {
 	fresh := &modelRule{Rule: *r}
 	if i := m.index(r); i >= 0 {
-		if r.Flags&FlagResetCounts == 0 {
+		if r.Flags&flow.FlagResetCounts == 0 {
 			fresh.packets, fresh.bytes = m.rules[i].packets, m.rules[i].bytes
 		}
 		m.rules[i] = fresh
@@ -36,48 +42,48 @@ func (m *model) add(r *Rule) {
 }
 
 // replace is what ReplaceAll does with one rule: nothing if it is there.
-func (m *model) replaceAll(rules []*Rule) {
+func (m *model) replaceAll(rules []*flow.Rule) {
 	for _, r := range rules {
 		if i := m.index(r); i < 0 || !m.rules[i].Equal(r) {
 			m.add(r)
 		}
 	}
 	m.rules = slices.DeleteFunc(m.rules, func(o *modelRule) bool {
-		return !slices.ContainsFunc(rules, func(r *Rule) bool { return r.sameSlot(&o.Rule) })
+		return !slices.ContainsFunc(rules, func(r *flow.Rule) bool { return r.SameSlot(&o.Rule) })
 	})
 }
 
-func (m *model) selects(f *Filter, r *modelRule) bool {
+func (m *model) selects(f *flow.Filter, r *modelRule) bool {
 	if f.HasTable && r.Table != f.Table || (r.Cookie^f.Cookie)&f.CookieMask != 0 {
 		return false
 	}
 	if f.Strict && (r.Priority != f.Priority || r.Match != f.Match) || !f.Strict && !r.Match.Within(&f.Match) {
 		return false
 	}
-	return f.OutPort == PortAny || slices.ContainsFunc(r.Actions, func(a Action) bool {
-		return a.Kind == ActionOutput && a.Port == f.OutPort || a.Kind == ActionLocal && f.OutPort == PortLocal
+	return f.OutPort == flow.PortAny || slices.ContainsFunc(r.Actions, func(a flow.Action) bool {
+		return a.Kind == flow.ActionOutput && a.Port == f.OutPort || a.Kind == flow.ActionLocal && f.OutPort == flow.PortLocal
 	})
 }
 
-func (m *model) delete(f *Filter) {
+func (m *model) delete(f *flow.Filter) {
 	m.rules = slices.DeleteFunc(m.rules, func(r *modelRule) bool { return m.selects(f, r) })
 }
 
-func (m *model) modify(c *Change) {
+func (m *model) modify(c *flow.Change) {
 	for _, r := range m.rules {
 		if m.selects(&c.Filter, r) {
 			r.Actions = c.Rule.Actions
 			if c.SetCookie {
 				r.Cookie = c.Rule.Cookie
 			}
-			if c.Rule.Flags&FlagResetCounts != 0 {
+			if c.Rule.Flags&flow.FlagResetCounts != 0 {
 				r.packets, r.bytes = 0, 0
 			}
 		}
 	}
 }
 
-func (m *model) best(table uint8, k *Key) *modelRule {
+func (m *model) best(table uint8, k *flow.Key) *modelRule {
 	var best *modelRule
 	for _, r := range m.rules {
 		if r.Table == table && r.Match.Matches(k) && (best == nil || r.Priority > best.Priority) {
@@ -90,7 +96,7 @@ func (m *model) best(table uint8, k *Key) *modelRule {
 // modelRun is one packet's way through the model.
 type modelRun struct {
 	m        *model
-	key      Key
+	key      flow.Key
 	ops      []Op
 	met      []*modelRule
 	missed   bool
@@ -100,7 +106,7 @@ type modelRun struct {
 	exceeded bool
 }
 
-func (m *model) run(k Key) ([]Op, []*modelRule) {
+func (m *model) run(k flow.Key) ([]Op, []*modelRule) {
 	r := &modelRun{m: m, key: k}
 	r.table(0, k.InPort())
 	for len(r.ops) > 0 && r.ops[len(r.ops)-1].Kind > OpLocal {
@@ -122,7 +128,7 @@ func (m *model) run(k Key) ([]Op, []*modelRule) {
 
 func (r *modelRun) table(table uint8, port uint32) {
 	k := r.key
-	k[wordPort] = k[wordPort]&0xffffffff | uint64(port)<<32
+	k[flow.WordPort] = k[flow.WordPort]&0xffffffff | uint64(port)<<32
 	rule := r.m.best(table, &k)
 	if rule == nil {
 		r.missed = true
@@ -139,11 +145,11 @@ func (r *modelRun) table(table uint8, port uint32) {
 
 func (r *modelRun) op(kind OpKind, a uint32, b uint64) { r.ops = append(r.ops, Op{kind, a, b}) }
 
-func (r *modelRun) action(table uint8, a Action) {
-	tag, inner := r.key[wordPort]&0xffff, r.key[wordDst]&0xffff
+func (r *modelRun) action(table uint8, a flow.Action) {
+	tag, inner := r.key[flow.WordPort]&0xffff, r.key[flow.WordDst]&0xffff
 	setTags := func(outer, inner uint64) {
-		r.key[wordPort] = r.key[wordPort]&^0xffff | outer
-		r.key[wordDst] = r.key[wordDst]&^0xffff | inner
+		r.key[flow.WordPort] = r.key[flow.WordPort]&^0xffff | outer
+		r.key[flow.WordDst] = r.key[flow.WordDst]&^0xffff | inner
 	}
 	push := func(tpid uint32) {
 		r.op(OpPushVLAN, tpid, 0)
@@ -151,56 +157,56 @@ func (r *modelRun) action(table uint8, a Action) {
 		tag, inner = 0x1000, tag
 	}
 	switch a.Kind {
-	case ActionOutput:
+	case flow.ActionOutput:
 		r.op(OpOutput, a.Port, 0)
-	case ActionInPort:
+	case flow.ActionInPort:
 		r.op(OpInPort, 0, 0)
-	case ActionFlood:
+	case flow.ActionFlood:
 		r.op(OpFlood, 0, 0)
-	case ActionAll:
+	case flow.ActionAll:
 		r.op(OpAll, 0, 0)
-	case ActionNormal:
+	case flow.ActionNormal:
 		r.op(OpNormal, 0, 0)
-	case ActionLocal:
+	case flow.ActionLocal:
 		r.op(OpLocal, 0, 0)
-	case ActionPushVLAN:
+	case flow.ActionPushVLAN:
 		push(uint32(a.Value))
-	case ActionPopVLAN:
+	case flow.ActionPopVLAN:
 		if tag != 0 {
 			r.op(OpPopVLAN, 0, 0)
 			setTags(inner, 0)
 		}
-	case ActionModVLANVID, ActionSetVLANVID:
+	case flow.ActionModVLANVID, flow.ActionSetVLANVID:
 		if tag == 0 {
 			push(0x8100)
 		}
 		r.op(OpSetVLANVID, uint32(a.Value), 0)
 		setTags(tag&0xf000|a.Value, inner)
-	case ActionModVLANPCP, ActionSetVLANPCP:
+	case flow.ActionModVLANPCP, flow.ActionSetVLANPCP:
 		if tag == 0 {
 			push(0x8100)
 		}
 		r.op(OpSetVLANPCP, uint32(a.Value), 0)
 		setTags(tag&0x1fff|a.Value<<13, inner)
-	case ActionModEthSrc, ActionSetEthSrc:
-		mac := r.key[wordSrc]>>16&^a.Mask | a.Value
+	case flow.ActionModEthSrc, flow.ActionSetEthSrc:
+		mac := r.key[flow.WordSrc]>>16&^a.Mask | a.Value
 		r.op(OpSetEthSrc, 0, mac)
-		r.key[wordSrc] = r.key[wordSrc]&0xffff | mac<<16
-	case ActionModEthDst, ActionSetEthDst:
-		mac := r.key[wordDst]>>16&^a.Mask | a.Value
+		r.key[flow.WordSrc] = r.key[flow.WordSrc]&0xffff | mac<<16
+	case flow.ActionModEthDst, flow.ActionSetEthDst:
+		mac := r.key[flow.WordDst]>>16&^a.Mask | a.Value
 		r.op(OpSetEthDst, 0, mac)
-		r.key[wordDst] = r.key[wordDst]&0xffff | mac<<16
-	case ActionResubmit, ActionGotoTable:
+		r.key[flow.WordDst] = r.key[flow.WordDst]&0xffff | mac<<16
+	case flow.ActionResubmit, flow.ActionGotoTable:
 		r.resubmit(table, a)
 	}
 }
 
-func (r *modelRun) resubmit(table uint8, a Action) {
+func (r *modelRun) resubmit(table uint8, a flow.Action) {
 	port, target := r.key.InPort(), a.Table
-	if a.Kind == ActionResubmit && a.Port != SamePort {
+	if a.Kind == flow.ActionResubmit && a.Port != flow.SamePort {
 		port = a.Port
 	}
-	if target == SameTable {
+	if target == flow.SameTable {
 		target = table
 	}
 	if r.steps == 4096 || target <= table && r.depth == 64 {
@@ -242,10 +248,10 @@ func genMatch(t *rapid.T) string {
 			"vlan_tci=0x1000/0x1000,", "vlan_tci=0x1001/0x1003,", "vlan_tci=0/0x1000,")
 	}
 	if chance(t, 20) {
-		s += "dl_src=" + formatMAC(oneOf(t, someMACs...)) + oneOf(t, someMasks...) + ","
+		s += "dl_src=" + ofctl.FormatMAC(oneOf(t, someMACs...)) + oneOf(t, someMasks...) + ","
 	}
 	if chance(t, 20) {
-		s += "dl_dst=" + formatMAC(oneOf(t, someMACs...)) + oneOf(t, someMasks...) + ","
+		s += "dl_dst=" + ofctl.FormatMAC(oneOf(t, someMACs...)) + oneOf(t, someMasks...) + ","
 	}
 	kind := s
 	if i := slices.IndexFunc([]byte(s), func(c byte) bool { return c == ',' }); i >= 0 {
@@ -313,10 +319,10 @@ type slotOf struct {
 }
 
 // genRule draws a rule.
-func genRule(t *rapid.T, taken map[slotOf]Match) *Rule {
+func genRule(t *rapid.T, taken map[slotOf]flow.Match) *flow.Rule {
 	table := oneOf(t, 0, 0, 0, 1, 2, 3)
 	match := genMatch(t)
-	r, err := ParseRule(fmt.Sprintf("table=%d,priority=%d,cookie=%d,%s%s", table, rapid.IntRange(0, 30).Draw(t, "priority"),
+	r, err := ofctl.ParseRule(fmt.Sprintf("table=%d,priority=%d,cookie=%d,%s%s", table, rapid.IntRange(0, 30).Draw(t, "priority"),
 		rapid.IntRange(0, 3).Draw(t, "cookie"), match, genActions(t, table)), nil)
 	if err != nil {
 		t.Fatalf("generator: %v", err)
@@ -329,13 +335,13 @@ func genRule(t *rapid.T, taken map[slotOf]Match) *Rule {
 		}
 	}
 	if chance(t, 10) {
-		r.Flags |= FlagResetCounts
+		r.Flags |= flow.FlagResetCounts
 	}
 	return r
 }
 
 // fill puts frames into a batch.
-func fill(b *packet.Batch, port uint32, frames []frame) {
+func fill(b *packet.Batch, port uint32, frames []flowtest.Frame) {
 	b.Reset()
 	b.InPort = port
 	for _, f := range frames {
@@ -354,18 +360,18 @@ func checkCounters(t interface {
 }, p *Pipeline, m *model,
 ) {
 	t.Helper()
-	dump := p.Dump(Filter{})
+	dump := p.Dump(flow.Filter{})
 	if len(dump) != len(m.rules) {
 		t.Fatalf("%d rules, want %d", len(dump), len(m.rules))
 	}
 	for _, s := range dump {
 		i := m.index(&s.Rule)
 		if i < 0 {
-			t.Fatalf("rule %s should not be there", s.Format(nil))
+			t.Fatalf("rule %s should not be there", ofctl.FormatStats(&s, nil))
 		}
 		want := m.rules[i]
 		if s.Packets != want.packets || s.Bytes != want.bytes || !s.Rule.Equal(&want.Rule) {
-			t.Fatalf("dump has %s\nwant %s with %d packets and %d bytes", s.Format(nil), want.Format(nil),
+			t.Fatalf("dump has %s\nwant %s with %d packets and %d bytes", ofctl.FormatStats(&s, nil), ofctl.FormatRule(&want.Rule, nil),
 				want.packets, want.bytes)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"weft/flowtable/flow"
 )
 
 // Pipeline is the tables of one bridge.
@@ -22,8 +24,8 @@ type Pipeline struct {
 	seed    uint64
 	slab    slab
 	actions actionStore
-	tuples  [NumTables]map[Key]*tuple
-	unions  [NumTables]Key // of the masks of each table's tuples
+	tuples  [flow.NumTables]map[flow.Key]*tuple
+	unions  [flow.NumTables]flow.Key // of the masks of each table's tuples
 	byID    map[uint32]*tuple
 	nextID  uint32
 	rules   int
@@ -63,7 +65,7 @@ func NewPipeline(cfg Config) *Pipeline {
 	if p.now == nil {
 		p.now = time.Now
 	}
-	p.wide = makeLayout(new(Key))
+	p.wide = makeLayout(new(flow.Key))
 	p.state.Store(&state{gen: 1, layout: p.wide})
 	p.clock.Store(uint64(p.now().Unix()))
 	return p
@@ -76,7 +78,7 @@ type txn struct {
 	now     time.Time
 	added   []uint32
 	removed []uint32
-	dirty   [NumTables]bool // the list of tuples changes
+	dirty   [flow.NumTables]bool // the list of tuples changes
 	changed []tableMatch
 	all     bool
 }
@@ -84,7 +86,7 @@ type txn struct {
 // tableMatch is the match of a rule that changed, and its table.
 type tableMatch struct {
 	table uint8
-	match Match
+	match flow.Match
 }
 
 func (p *Pipeline) begin() *txn {
@@ -93,7 +95,7 @@ func (p *Pipeline) begin() *txn {
 }
 
 // note remembers that match changed, for the log.
-func (x *txn) note(table uint8, m *Match) {
+func (x *txn) note(table uint8, m *flow.Match) {
 	if len(x.changed) == logMatches {
 		x.all = true
 		return
@@ -125,9 +127,9 @@ func (x *txn) changeSet() *changeSet {
 }
 
 // tupleFor returns the tuple of table for mask, made if need be.
-func (p *Pipeline) tupleFor(table uint8, mask *Key) *tuple {
+func (p *Pipeline) tupleFor(table uint8, mask *flow.Key) *tuple {
 	if p.tuples[table] == nil {
-		p.tuples[table] = make(map[Key]*tuple)
+		p.tuples[table] = make(map[flow.Key]*tuple)
 	}
 	t := p.tuples[table][*mask]
 	if t == nil {
@@ -140,13 +142,13 @@ func (p *Pipeline) tupleFor(table uint8, mask *Key) *tuple {
 }
 
 // exact returns the live slot with r's table, match and priority.
-func (p *Pipeline) exact(table uint8, m *Match, priority uint16) uint32 {
+func (p *Pipeline) exact(table uint8, m *flow.Match, priority uint16) uint32 {
 	t := p.tuples[table][m.Mask]
 	if t == nil {
 		return noSlot
 	}
-	var picked Key
-	hash := t.shape.pick(&m.Key, &picked, t.seed)
+	var picked flow.Key
+	hash := t.shape.Pick(&m.Key, &picked, t.seed)
 	for slot := t.head(p.slab.chunks, hash, &picked); slot != noSlot; {
 		c := p.slab.chunks.at(slot)
 		if c.priority == priority && c.live() {
@@ -158,7 +160,7 @@ func (p *Pipeline) exact(table uint8, m *Match, priority uint16) uint32 {
 }
 
 // insert adds a version of a rule.
-func (x *txn) insert(r *Rule, created time.Time) (uint32, error) {
+func (x *txn) insert(r *flow.Rule, created time.Time) (uint32, error) {
 	p := x.p
 	if p.rules >= MaxRules {
 		return noSlot, fmt.Errorf("flowtable: the pipeline is full: it holds %d rules", MaxRules)
@@ -180,7 +182,7 @@ func (x *txn) insert(r *Rule, created time.Time) (uint32, error) {
 		cookie: r.Cookie, created: created.UnixNano(), modified: x.now.UnixNano(), used: uint64(x.now.Unix()),
 		tuple: t.id, serial: p.serial, idle: r.IdleTimeout, hard: r.HardTimeout, importance: r.Importance,
 	}
-	c.hash = t.shape.pick(&r.Match.Key, &c.key, t.seed)
+	c.hash = t.shape.Pick(&r.Match.Key, &c.key, t.seed)
 	c.actions = p.actions.acquire(r.Actions)
 	t.link(p.slab.chunks, slot)
 	x.count(slot, c)
@@ -281,7 +283,7 @@ func (x *txn) commit() {
 func (p *Pipeline) sortedTuples(table uint8) []tupleRef {
 	var refs []tupleRef
 	union := &p.unions[table]
-	*union = Key{}
+	*union = flow.Key{}
 	for _, t := range p.tuples[table] {
 		if t.count > 0 {
 			t.top = t.highest()
@@ -305,8 +307,8 @@ func (p *Pipeline) sortedTuples(table uint8) []tupleRef {
 const slackTime = 10 // seconds
 
 // need is the union of everything that the rules look at now.
-func (p *Pipeline) need() Key {
-	var need Key
+func (p *Pipeline) need() flow.Key {
+	var need flow.Key
 	for i := range p.unions {
 		for w, m := range p.unions[i] {
 			need[w] |= m
@@ -406,18 +408,18 @@ func (p *Pipeline) counts(slot uint32, packets, bytes, used uint64) (uint64, uin
 }
 
 // matchOf reconstructs the match of a record.
-func (p *Pipeline) matchOf(c *record) Match {
+func (p *Pipeline) matchOf(c *record) flow.Match {
 	t := p.byID[c.tuple]
-	m := Match{Mask: t.mask}
-	for i := range t.shape.n {
-		m.Key[t.shape.word[i]] = c.key[i]
+	m := flow.Match{Mask: t.mask}
+	for i := range t.shape.N {
+		m.Key[t.shape.Word[i]] = c.key[i]
 	}
 	return m
 }
 
 // ruleOf reconstructs the rule of a record. The actions are shared and not to be changed.
-func (p *Pipeline) ruleOf(c *record) Rule {
-	return Rule{
+func (p *Pipeline) ruleOf(c *record) flow.Rule {
+	return flow.Rule{
 		Match: p.matchOf(c), Table: c.table, Priority: c.priority, Flags: c.flags, IdleTimeout: c.idle, HardTimeout: c.hard,
 		Importance: c.importance, Cookie: c.cookie, Actions: p.actions.chunks.at(c.actions).actions,
 	}

@@ -1,6 +1,12 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
+)
+
+import (
 	"flag"
 	"os"
 	"slices"
@@ -13,9 +19,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-func rule(t testing.TB, s string) *Rule {
+func rule(t testing.TB, s string) *flow.Rule {
 	t.Helper()
-	r, err := ParseRule(s, somePorts)
+	r, err := ofctl.ParseRule(s, flowtest.SomePorts)
 	if err != nil {
 		t.Fatalf("%q: %v", s, err)
 	}
@@ -49,17 +55,17 @@ func (b *bench) add(rules ...string) {
 }
 
 // send looks frames up and returns the ops of the last.
-func (b *bench) send(port uint32, frames ...frame) []Op {
+func (b *bench) send(port uint32, frames ...flowtest.Frame) []Op {
 	b.t.Helper()
 	fill(b.b, port, frames)
 	b.l.Batch(b.b)
 	return slices.Clone(b.l.Ops(len(frames) - 1))
 }
 
-func (b *bench) dump(f Filter) string {
+func (b *bench) dump(f flow.Filter) string {
 	var s strings.Builder
 	for _, r := range b.p.Dump(f) {
-		s.WriteString(r.Format(somePorts) + "\n")
+		s.WriteString(ofctl.FormatStats(&r, flowtest.SomePorts) + "\n")
 	}
 	return s.String()
 }
@@ -68,9 +74,9 @@ func output(port uint32) []Op { return []Op{{Kind: OpOutput, A: port}} }
 
 func drop(r packet.DropReason) []Op { return []Op{{Kind: OpDrop, A: uint32(r)}} }
 
-func udpTo(dst uint32) frame {
-	f := newFrame().ipv4(protoUDP, 0, 0, udpHdr(1, 2, 0))
-	return append(f[:30], frame{}.u32(dst).join(f[34:])...)
+func udpTo(dst uint32) flowtest.Frame {
+	f := flowtest.NewFrame().IPv4(flow.ProtoUDP, 0, 0, flowtest.UDPHdr(1, 2, 0))
+	return append(f[:30], flowtest.Frame{}.U32(dst).Join(f[34:])...)
 }
 
 func TestDumpPrintsWhatOvsOfctlPrints(t *testing.T) {
@@ -88,15 +94,15 @@ func TestDumpPrintsWhatOvsOfctlPrints(t *testing.T) {
 	b.send(1, udpTo(0x0a000001), udpTo(0x0a000002), udpTo(0x0b000002))
 	b.now = b.now.Add(61500 * time.Millisecond)
 	b.p.Expire(b.now)
-	c, err := ParseModify("table=0,ip,actions=wire", false, somePorts)
+	c, err := ofctl.ParseModify("table=0,ip,actions=wire", false, flowtest.SomePorts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.p.Apply([]Change{c}); err != nil {
+	if err := b.p.Apply([]flow.Change{c}); err != nil {
 		t.Fatal(err)
 	}
 	b.now = b.now.Add(2 * time.Second)
-	got := b.dump(Filter{})
+	got := b.dump(flow.Filter{})
 	const golden = "testdata/dump.golden"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -111,10 +117,10 @@ func TestDumpPrintsWhatOvsOfctlPrints(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	for _, line := range strings.Split(strings.TrimSpace(got), "\n") {
-		r, err := ParseRule(line, somePorts)
+		r, err := ofctl.ParseRule(line, flowtest.SomePorts)
 		if err != nil {
 			t.Errorf("a dumped line does not read back: %s: %v", line, err)
-		} else if !slices.ContainsFunc(b.p.Dump(Filter{}), func(s RuleStats) bool { return s.Rule.Equal(r) }) {
+		} else if !slices.ContainsFunc(b.p.Dump(flow.Filter{}), func(s flow.RuleStats) bool { return s.Rule.Equal(r) }) {
 			t.Errorf("a dumped line reads back as another rule: %s", line)
 		}
 	}
@@ -122,8 +128,8 @@ func TestDumpPrintsWhatOvsOfctlPrints(t *testing.T) {
 
 func TestTimeoutsRemoveRules(t *testing.T) {
 	b := newBench(t, "idle_timeout=5,ip,actions=1", "hard_timeout=8,arp,actions=1", "priority=1,actions=2")
-	var gone []RuleStats
-	at := func(seconds int) []RuleStats {
+	var gone []flow.RuleStats
+	at := func(seconds int) []flow.RuleStats {
 		b.now = time.Unix(1_700_000_000+int64(seconds), 0)
 		return b.p.Expire(b.now)
 	}
@@ -135,10 +141,10 @@ func TestTimeoutsRemoveRules(t *testing.T) {
 	if got := b.send(3, udpTo(1)); !slices.Equal(got, output(1)) {
 		t.Fatalf("got %v", got)
 	}
-	if gone = at(8); len(gone) != 1 || gone[0].Reason != ReasonHardTimeout || gone[0].Rule.HardTimeout != 8 {
+	if gone = at(8); len(gone) != 1 || gone[0].Reason != flow.ReasonHardTimeout || gone[0].Rule.HardTimeout != 8 {
 		t.Fatalf("after 8 s %+v expired, want the hard timeout", gone)
 	}
-	if gone = at(9); len(gone) != 1 || gone[0].Reason != ReasonIdleTimeout || gone[0].Packets != 1 {
+	if gone = at(9); len(gone) != 1 || gone[0].Reason != flow.ReasonIdleTimeout || gone[0].Packets != 1 {
 		t.Fatalf("after 9 s %+v expired, want the idle timeout with 1 packet", gone)
 	}
 	if got := b.send(3, udpTo(1)); !slices.Equal(got, output(2)) {
@@ -154,33 +160,33 @@ func TestRulesInUseOutliveTheirIdleTimeout(t *testing.T) {
 		gone := b.p.Expire(b.now)
 		// ARP is in use all the time, until its hard timeout. IP comes last at 20 s, then its rule is replaced and
 		// inherits that.
-		var want []Reason
+		var want []flow.Reason
 		switch s {
 		case 25:
-			want = []Reason{ReasonIdleTimeout}
+			want = []flow.Reason{flow.ReasonIdleTimeout}
 		case 30:
-			want = []Reason{ReasonHardTimeout}
+			want = []flow.Reason{flow.ReasonHardTimeout}
 		}
-		var got []Reason
+		var got []flow.Reason
 		for _, g := range gone {
 			got = append(got, g.Reason)
-			if g.Reason == ReasonIdleTimeout && g.Packets != 11 {
+			if g.Reason == flow.ReasonIdleTimeout && g.Packets != 11 {
 				t.Errorf("%d packets, want 11", g.Packets)
 			}
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("after %d s: %v, want %v", s, got, want)
 		}
-		b.send(3, newFrame().arp(1))
+		b.send(3, flowtest.NewFrame().ARP(1))
 		if s <= 20 && s%2 == 0 {
 			b.send(3, udpTo(1))
 		}
 		if s == 22 {
-			c, err := ParseModify("ip,actions=4", false, somePorts)
+			c, err := ofctl.ParseModify("ip,actions=4", false, flowtest.SomePorts)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := b.p.Apply([]Change{c}); err != nil {
+			if err := b.p.Apply([]flow.Change{c}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -190,7 +196,7 @@ func TestRulesInUseOutliveTheirIdleTimeout(t *testing.T) {
 func TestStatsCountRulesAndMasksByTable(t *testing.T) {
 	b := newBench(t, "ip,actions=1", "arp,actions=1", "in_port=1,actions=2", "table=7,udp,tp_dst=1,actions=1",
 		"table=253,actions=drop", "table=9,actions=drop")
-	b.p.Delete(Filter{HasTable: true, Table: 9})
+	b.p.Delete(flow.Filter{HasTable: true, Table: 9})
 	s := b.p.Stats()
 	want := []TableStats{{0, 3, 2}, {7, 1, 1}, {253, 1, 1}}
 	if !slices.Equal(s.ByTable, want) || s.Rules != 5 || s.Tables != 3 || s.Masks != 4 {
@@ -241,7 +247,7 @@ func TestResubmitsInsideEachOtherEndAt64(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	// The lookup alone sees the other port: each rule leads to the other, the first one and 64 more.
-	d := b.p.Dump(Filter{})
+	d := b.p.Dump(flow.Filter{})
 	if d[0].Packets != 33 || d[1].Packets != 32 {
 		t.Errorf("the rules were met %d and %d times, want 33 and 32", d[0].Packets, d[1].Packets)
 	}
@@ -258,23 +264,26 @@ func TestOverlapIsCheckedOnRequest(t *testing.T) {
 
 func TestATransactionIsAllOrNothing(t *testing.T) {
 	b := newBench(t, "priority=5,ip,actions=1", "table=7,actions=2")
-	before := b.dump(Filter{})
+	before := b.dump(flow.Filter{})
 	gen := b.p.Stats().Generation
-	err := b.p.Apply([]Change{
-		{Command: Delete},
+	err := b.p.Apply([]flow.Change{
+		{Command: flow.Delete},
 		{Rule: rule(t, "ip,actions=3")},
-		{Command: Modify, Rule: &Rule{Actions: []Action{{Kind: ActionGotoTable, Table: 7}}}},
+		{Command: flow.Modify, Rule: &flow.Rule{Actions: []flow.Action{{Kind: flow.ActionGotoTable, Table: 7}}}},
 		{Rule: rule(t, "table=9,actions=3")},
-		{Command: Modify, Filter: Filter{HasTable: true, Table: 9}, Rule: &Rule{Actions: []Action{{Kind: ActionGotoTable, Table: 7}}}},
+		{
+			Command: flow.Modify, Filter: flow.Filter{HasTable: true, Table: 9},
+			Rule: &flow.Rule{Actions: []flow.Action{{Kind: flow.ActionGotoTable, Table: 7}}},
+		},
 	})
 	if err == nil || !strings.Contains(err.Error(), "change 5 of 5") {
 		t.Fatalf("got error %v", err)
 	}
-	if got := b.dump(Filter{}); got != before || b.p.Stats().Generation != gen {
+	if got := b.dump(flow.Filter{}); got != before || b.p.Stats().Generation != gen {
 		t.Errorf("got\n%swant\n%s", got, before)
 	}
-	if err := b.p.ReplaceAll([]*Rule{rule(t, "actions=1"), {Table: 255}}); err == nil || b.dump(Filter{}) != before {
-		t.Errorf("ReplaceAll: %v\n%s", err, b.dump(Filter{}))
+	if err := b.p.ReplaceAll([]*flow.Rule{rule(t, "actions=1"), {Table: 255}}); err == nil || b.dump(flow.Filter{}) != before {
+		t.Errorf("ReplaceAll: %v\n%s", err, b.dump(flow.Filter{}))
 	}
 }
 
@@ -283,7 +292,7 @@ func TestModifyAndDeleteSelectAsOpenFlowSays(t *testing.T) {
 		"cookie=4,arp,actions=LOCAL", "table=1,cookie=5,ip,actions=2")
 	cookies := func(text string, strict bool) (got []uint64) {
 		t.Helper()
-		f, err := ParseFilter(text, strict, somePorts)
+		f, err := ofctl.ParseFilter(text, strict, flowtest.SomePorts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -318,7 +327,7 @@ func TestModifyAndDeleteSelectAsOpenFlowSays(t *testing.T) {
 		}
 	}
 	b.send(9, udpTo(1))
-	f, _ := ParseFilter("ip,nw_src=10.0.0.0/8", false, nil)
+	f, _ := ofctl.ParseFilter("ip,nw_src=10.0.0.0/8", false, nil)
 	if n := b.p.Delete(f); n != 1 {
 		t.Errorf("deleted %d rules, want 1", n)
 	}
@@ -329,7 +338,7 @@ func TestModifyAndDeleteSelectAsOpenFlowSays(t *testing.T) {
 
 func TestAddKeepsCountersUnlessToldOtherwise(t *testing.T) {
 	b := newBench(t, "ip,actions=1")
-	packets := func() uint64 { return b.p.Dump(Filter{})[0].Packets }
+	packets := func() uint64 { return b.p.Dump(flow.Filter{})[0].Packets }
 	b.send(9, udpTo(1), udpTo(2))
 	b.add("ip,actions=2")
 	b.send(9, udpTo(1))
@@ -341,7 +350,7 @@ func TestAddKeepsCountersUnlessToldOtherwise(t *testing.T) {
 	if packets() != 1 {
 		t.Errorf("%d packets, want 1", packets())
 	}
-	b.p.Delete(Filter{})
+	b.p.Delete(flow.Filter{})
 	b.add("ip,actions=1")
 	if packets() != 0 {
 		t.Errorf("%d packets in a new rule, want 0", packets())

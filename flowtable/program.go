@@ -1,6 +1,9 @@
 package flowtable
 
-import "weft/internal/packet"
+import (
+	"weft/flowtable/flow"
+	"weft/internal/packet"
+)
 
 // programs holds what cached flows resolved to, each thing once: programs (what to do with a packet) and paths (a
 // program and the rules to credit). A flow names its path, so that a million flows of a few rules share a few paths.
@@ -141,11 +144,11 @@ func (p *programs) intern(c *composer) (id uint32, kept bool) {
 	if prog == noID {
 		return p.temporary(c), false
 	}
-	h := mix(hashMul, uint64(prog))
+	h := flow.Mix(flow.HashMul, uint64(prog))
 	for _, cr := range c.credits {
-		h = mix(h, uint64(cr.slot)<<32|uint64(cr.times))
+		h = flow.Mix(h, uint64(cr.slot)<<32|uint64(cr.times))
 	}
-	hash := uint32(finish(h))
+	hash := uint32(flow.Finish(h))
 	head := &p.pathHeads[hash&uint32(len(p.pathHeads)-1)]
 	for id = *head; id != noID; id = p.paths[id].next {
 		if p.paths[id].hash == hash && p.samePath(&p.paths[id], prog, c.credits) {
@@ -190,11 +193,11 @@ func (p *programs) samePath(h *pathHeader, prog uint32, credits []credit) bool {
 
 // internProgram returns the program of ops, noID if there is no room.
 func (p *programs) internProgram(ops []Op) uint32 {
-	h := uint64(hashMul2)
+	h := uint64(flow.HashMul2)
 	for i := range ops {
-		h = mix(mix(h, uint64(ops[i].Kind)<<32|uint64(ops[i].A)), ops[i].B)
+		h = flow.Mix(flow.Mix(h, uint64(ops[i].Kind)<<32|uint64(ops[i].A)), ops[i].B)
 	}
-	hash := uint32(finish(h))
+	hash := uint32(flow.Finish(h))
 	head := &p.listHeads[hash&uint32(len(p.listHeads)-1)]
 	for id := *head; id != noID; id = p.list[id].next {
 		if p.list[id].hash == hash && sameOps(p.opsOf(id), ops) {

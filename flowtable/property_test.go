@@ -1,6 +1,12 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
+)
+
+import (
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -18,12 +24,15 @@ type world struct {
 	now     time.Time
 	lookups []*Lookup
 	batch   *packet.Batch
-	frames  []frame
-	taken   map[slotOf]Match
+	frames  []flowtest.Frame
+	taken   map[slotOf]flow.Match
 }
 
 func newWorld() *world {
-	w := &world{now: time.Unix(1_700_000_000, 0), batch: packet.NewBatch(nil), frames: sampleFrames(), taken: map[slotOf]Match{}}
+	w := &world{
+		now: time.Unix(1_700_000_000, 0), batch: packet.NewBatch(nil), frames: flowtest.SampleFrames(),
+		taken: map[slotOf]flow.Match{},
+	}
 	w.p = NewPipeline(Config{Now: func() time.Time { return w.now }})
 	w.lookups = []*Lookup{
 		w.p.NewLookup(LookupConfig{CacheEntries: 1}),
@@ -37,19 +46,19 @@ func (w *world) send(t *rapid.T) {
 	port := uint32(rapid.IntRange(1, 3).Draw(t, "in_port"))
 	n := rapid.IntRange(1, packet.BatchSize).Draw(t, "packets")
 	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 7))
-	frames := make([]frame, n)
+	frames := make([]flowtest.Frame, n)
 	for i := range frames {
 		frames[i] = w.frames[r.IntN(len(w.frames))]
 		if r.IntN(8) == 0 {
-			frames[i] = mutate(r, frames[i])
+			frames[i] = flowtest.Mutate(r, frames[i])
 		}
 	}
 	for _, l := range w.lookups {
 		fill(w.batch, port, frames)
 		l.Batch(w.batch)
 		for i, f := range frames {
-			var k Key
-			Extract(w.batch.Packet(i), port, &k)
+			var k flow.Key
+			flow.ExtractPacket(w.batch.Packet(i), port, &k)
 			want, met := w.m.run(k)
 			if !slices.Equal(l.Ops(i), want) {
 				t.Fatalf("frame %x from port %d (cached %v):\n got  %v\n want %v", []byte(f), port, l.cached, l.Ops(i), want)
@@ -69,7 +78,7 @@ func (w *world) send(t *rapid.T) {
 
 // change makes a random transaction in both.
 func (w *world) change(t *rapid.T) {
-	var changes []Change
+	var changes []flow.Change
 	before := slices.Clone(w.m.rules)
 	for range rapid.IntRange(1, 4).Draw(t, "changes") {
 		c := w.genChange(t)
@@ -83,11 +92,11 @@ func (w *world) change(t *rapid.T) {
 	valid := true
 	for i := range changes {
 		switch changes[i].Command {
-		case Add:
+		case flow.Add:
 			next.add(changes[i].Rule)
-		case Delete:
+		case flow.Delete:
 			next.delete(&changes[i].Filter)
-		case Modify:
+		case flow.Modify:
 			next.modify(&changes[i])
 		}
 		valid = valid && !slices.ContainsFunc(next.rules, func(r *modelRule) bool { return r.Validate() != nil })
@@ -102,9 +111,9 @@ func (w *world) change(t *rapid.T) {
 	// On an error nothing may have happened; checkCounters and send compare with the old model.
 }
 
-func (w *world) genChange(t *rapid.T) Change {
-	filter := func() Filter {
-		f := Filter{OutPort: oneOf(t, uint32(PortAny), PortAny, 2, PortLocal)}
+func (w *world) genChange(t *rapid.T) flow.Change {
+	filter := func() flow.Filter {
+		f := flow.Filter{OutPort: oneOf(t, uint32(flow.PortAny), flow.PortAny, 2, flow.PortLocal)}
 		if len(w.m.rules) > 0 && chance(t, 80) {
 			r := w.m.rules[rapid.IntRange(0, len(w.m.rules)-1).Draw(t, "victim")]
 			f.Match, f.Priority, f.Strict = r.Match, r.Priority, chance(t, 50)
@@ -117,17 +126,17 @@ func (w *world) genChange(t *rapid.T) Change {
 	}
 	switch rapid.IntRange(0, 9).Draw(t, "command") {
 	case 0, 1:
-		return Change{Command: Delete, Filter: filter()}
+		return flow.Change{Command: flow.Delete, Filter: filter()}
 	case 2:
 		r := genRule(t, w.taken)
-		return Change{Command: Modify, Rule: r, Filter: filter(), SetCookie: chance(t, 30)}
+		return flow.Change{Command: flow.Modify, Rule: r, Filter: filter(), SetCookie: chance(t, 30)}
 	default:
-		return Change{Command: Add, Rule: genRule(t, w.taken)}
+		return flow.Change{Command: flow.Add, Rule: genRule(t, w.taken)}
 	}
 }
 
 func (w *world) replaceAll(t *rapid.T) {
-	var rules []*Rule
+	var rules []*flow.Rule
 	for _, r := range w.m.rules {
 		if chance(t, 70) {
 			clone := r.Rule
@@ -145,12 +154,12 @@ func (w *world) replaceAll(t *rapid.T) {
 
 // failing tries a transaction whose last change is wrong: nothing may come of it.
 func (w *world) failing(t *rapid.T) {
-	bad := &Rule{Table: 5, Priority: 1, Actions: []Action{{Kind: ActionGotoTable, Table: 5}}}
-	var gone []Change
+	bad := &flow.Rule{Table: 5, Priority: 1, Actions: []flow.Action{{Kind: flow.ActionGotoTable, Table: 5}}}
+	var gone []flow.Change
 	for range 3 {
 		gone = append(gone, w.genChange(t))
 	}
-	if err := w.p.Apply(append(gone, Change{Rule: bad})); err == nil {
+	if err := w.p.Apply(append(gone, flow.Change{Rule: bad})); err == nil {
 		t.Fatalf("a bad rule was accepted")
 	}
 }
@@ -188,8 +197,8 @@ func TestPipelineDoesWhatTheModelDoes(t *testing.T) {
 }
 
 func TestSyntaxErrorIsAnError(t *testing.T) {
-	_, err := ParseRule("bogus", nil)
-	var se *SyntaxError
+	_, err := ofctl.ParseRule("bogus", nil)
+	var se *ofctl.SyntaxError
 	if !errors.As(err, &se) || se.Error() == "" {
 		t.Fatalf("got %v", err)
 	}

@@ -3,6 +3,8 @@ package flowtable
 import (
 	"math"
 	"sync/atomic"
+
+	"weft/flowtable/flow"
 )
 
 // Records are what the classifier knows of rules: fixed-size, pointer-free, in chunks that never move, so that a
@@ -28,9 +30,9 @@ type record struct {
 	actions        uint32
 	priority       uint16
 	table          uint8
-	flags          Flags
+	flags          flow.Flags
 	hash           uint64
-	key            Key // compacted as the tuple's mask is
+	key            flow.Key // compacted as the tuple's mask is
 
 	// What only the control side touches.
 	cookie            uint64
@@ -105,7 +107,7 @@ func (s *slab) release(slot uint32) { s.free = append(s.free, slot) }
 
 // actionList is the actions of one or more rules.
 type actionList struct {
-	actions []Action
+	actions []flow.Action
 	text    string // the key among the interned lists
 	refs    int    // control side only
 }
@@ -131,7 +133,7 @@ type actionStore struct {
 }
 
 // acquire returns the id of a list equal to actions and counts one more user.
-func (s *actionStore) acquire(actions []Action) uint32 {
+func (s *actionStore) acquire(actions []flow.Action) uint32 {
 	key := encodeActions(actions)
 	if id, ok := s.byText[key]; ok {
 		s.chunks.at(id).refs++
@@ -147,7 +149,7 @@ func (s *actionStore) acquire(actions []Action) uint32 {
 			s.chunks = append(s.chunks[:len(s.chunks):len(s.chunks)], new(actionChunk))
 		}
 	}
-	list := &actionList{actions: append([]Action(nil), actions...), text: key, refs: 1}
+	list := &actionList{actions: append([]flow.Action(nil), actions...), text: key, refs: 1}
 	s.chunks[id>>chunkBits][id&(chunkSize-1)].Store(list)
 	if s.byText == nil {
 		s.byText = make(map[string]uint32)
@@ -178,14 +180,15 @@ func (s *actionStore) account(list *actionList, d int) {
 	edits, chained := false, false
 	for _, a := range list.actions {
 		switch a.Kind {
-		case ActionPopVLAN, ActionModVLANVID, ActionModVLANPCP, ActionPushVLAN, ActionSetVLANVID, ActionSetVLANPCP:
+		case flow.ActionPopVLAN, flow.ActionModVLANVID, flow.ActionModVLANPCP, flow.ActionPushVLAN,
+			flow.ActionSetVLANVID, flow.ActionSetVLANPCP:
 			edits = true
-		case ActionResubmit, ActionGotoTable:
+		case flow.ActionResubmit, flow.ActionGotoTable:
 			chained = true
-		case ActionSetEthSrc:
-			addCount(s.srcPartial, fullEth&^a.Mask, d)
-		case ActionSetEthDst:
-			addCount(s.dstPartial, fullEth&^a.Mask, d)
+		case flow.ActionSetEthSrc:
+			addCount(s.srcPartial, flow.FullEth&^a.Mask, d)
+		case flow.ActionSetEthDst:
+			addCount(s.dstPartial, flow.FullEth&^a.Mask, d)
 		}
 	}
 	if edits {
@@ -206,22 +209,22 @@ func addCount(m map[uint64]int, key uint64, d int) {
 }
 
 // need adds to union the bits that composing these lists' programs looks at, given what matching looks at.
-func (s *actionStore) need(union *Key) {
+func (s *actionStore) need(union *flow.Key) {
 	for m := range s.srcPartial {
-		union[wordSrc] |= m << shiftEth
+		union[flow.WordSrc] |= m << flow.ShiftEth
 	}
 	for m := range s.dstPartial {
-		union[wordDst] |= m << shiftEth
+		union[flow.WordDst] |= m << flow.ShiftEth
 	}
 	if s.vlanEdits > 0 {
 		// Whether a tag is there decides what pop and mod_vlan do; and what is inside may come to the outside.
-		tag := union[wordPort]&maskTag | vlanPresent
-		union[wordPort] |= tag
-		union[wordDst] |= tag
+		tag := union[flow.WordPort]&flow.MaskTag | flow.VLANPresent
+		union[flow.WordPort] |= tag
+		union[flow.WordDst] |= tag
 	}
 }
 
-func encodeActions(actions []Action) string {
+func encodeActions(actions []flow.Action) string {
 	b := make([]byte, 0, 24*len(actions))
 	for _, a := range actions {
 		b = append(b, byte(a.Kind), a.Table, byte(a.Port), byte(a.Port>>8), byte(a.Port>>16), byte(a.Port>>24))

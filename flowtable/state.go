@@ -1,6 +1,11 @@
 package flowtable
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"weft/flowtable/flow"
+	"weft/internal/packet"
+)
 
 // state is what lookups see: one version of all tables. It is replaced, never changed.
 type state struct {
@@ -8,7 +13,7 @@ type state struct {
 	layout  *layout
 	recs    records
 	actions actionLists
-	tables  [NumTables][]tupleRef
+	tables  [flow.NumTables][]tupleRef
 	log     [logLength]*changeSet // what the last generations changed, by gen % logLength
 }
 
@@ -20,9 +25,9 @@ type tupleRef struct {
 
 // layout says which bits of keys matter to the loaded rules at all, and how the cache lays keys out.
 type layout struct {
-	union Key
-	shape compact
-	depth depth
+	union flow.Key
+	shape flow.Shape
+	depth flow.Depth
 	// portOnly: no rule looks at anything but in_port, so that a whole batch has one key.
 	portOnly bool
 	// chased: rules look at what may lie behind headers of any length, the protocol or its ports.
@@ -33,16 +38,27 @@ type layout struct {
 
 const minStride = 4
 
-func makeLayout(union *Key) *layout {
-	l := &layout{union: *union, shape: makeCompact(union), depth: depthOf(union)}
-	l.portOnly = l.depth == depthPort
-	l.chased = union[wordL4] != 0 || l.depth == depthL4
-	l.stride = max(minStride, 1<<bits.Len(uint(l.shape.n)))
+func makeLayout(union *flow.Key) *layout {
+	l := &layout{union: *union, shape: flow.ShapeOf(union), depth: flow.DepthOf(union)}
+	l.portOnly = l.depth == flow.DepthPort
+	l.chased = union[flow.WordL4] != 0 || l.depth == flow.DepthL4
+	l.stride = max(minStride, 1<<bits.Len(uint(l.shape.N)))
 	return l
 }
 
+// read extracts what rules with this layout look at from p, pulling more of the frame into its window if need be. It
+// fails when a chain of headers goes on where the window cannot.
+func (l *layout) read(b *packet.Batch, p *packet.Packet, k *flow.Key) bool {
+	for !flow.Extract(flow.Visible(p), p.Len(), b.InPort, l.depth, k) && l.chased {
+		if !b.Pull(p) {
+			return false
+		}
+	}
+	return true
+}
+
 // classify returns the slot of the best rule for key in table, noSlot if none matches.
-func (st *state) classify(table uint8, key *Key) uint32 {
+func (st *state) classify(table uint8, key *flow.Key) uint32 {
 	best, floor := uint32(noSlot), -1
 	refs := st.tables[table]
 	for i := range refs {
@@ -69,19 +85,19 @@ const (
 type changeSet struct {
 	gen     uint64
 	all     bool
-	matches []Match
+	matches []flow.Match
 }
 
 // rewritable is the mask of the bits of a key that actions change on its way from table to table. A rule in a later
 // table may see other values there than the packet has.
-var rewritable = Key{
-	wordPort: 0xffffffff<<shiftInPort | maskTag,
-	wordDst:  maskEth | maskTag,
-	wordSrc:  maskEth,
+var rewritable = flow.Key{
+	flow.WordPort: 0xffffffff<<flow.ShiftInPort | flow.MaskTag,
+	flow.WordDst:  flow.MaskEth | flow.MaskTag,
+	flow.WordSrc:  flow.MaskEth,
 }
 
 // unaffected reports whether what key, masked by the union of all matches, resolved to in generation gen still holds.
-func (st *state) unaffected(key *Key, gen uint64) bool {
+func (st *state) unaffected(key *flow.Key, gen uint64) bool {
 	if st.gen-gen > logLength {
 		return false
 	}

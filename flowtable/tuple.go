@@ -1,6 +1,10 @@
 package flowtable
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"weft/flowtable/flow"
+)
 
 // tuple is all rules of one table with one mask: a hash table from masked keys to rules. It can be changed while PMD
 // threads look rules up in it.
@@ -14,8 +18,8 @@ import "sync/atomic"
 type tuple struct {
 	id    uint32
 	table uint8
-	mask  Key
-	shape compact
+	mask  flow.Key
+	shape flow.Shape
 	seed  uint64
 	// newest is the pipeline's newest view of records: places may hold slots that a reader's own view does not reach.
 	newest *atomic.Pointer[records]
@@ -50,9 +54,9 @@ const (
 	maxDirBits = 24
 )
 
-func newTuple(id uint32, table uint8, mask *Key, seed uint64, newest *atomic.Pointer[records]) *tuple {
+func newTuple(id uint32, table uint8, mask *flow.Key, seed uint64, newest *atomic.Pointer[records]) *tuple {
 	t := &tuple{
-		id: id, table: table, mask: *mask, shape: makeCompact(mask), seed: seed, newest: newest,
+		id: id, table: table, mask: *mask, shape: flow.ShapeOf(mask), seed: seed, newest: newest,
 		priorities: make(map[uint16]int),
 	}
 	d := &directory{segs: make([]atomic.Pointer[segment], 1)}
@@ -69,9 +73,9 @@ func (d *directory) segment(hash uint64) *segment {
 func placeTag(hash uint64) uint64 { return hash << 16 &^ (1<<32 - 1) }
 
 // find returns the slot of the best rule that key fulfils among those of generation gen with a priority above floor.
-func (t *tuple) find(recs records, gen uint64, key *Key, floor int) (slot uint32, priority int) {
-	var picked Key
-	hash := t.shape.pick(key, &picked, t.seed)
+func (t *tuple) find(recs records, gen uint64, key *flow.Key, floor int) (slot uint32, priority int) {
+	var picked flow.Key
+	hash := t.shape.Pick(key, &picked, t.seed)
 	slot = t.head(recs, hash, &picked)
 	for slot != noSlot {
 		recs = recs.reach(slot, t.newest)
@@ -88,7 +92,7 @@ func (t *tuple) find(recs records, gen uint64, key *Key, floor int) (slot uint32
 }
 
 // head returns the first record with the given masked key.
-func (t *tuple) head(recs records, hash uint64, picked *Key) uint32 {
+func (t *tuple) head(recs records, hash uint64, picked *flow.Key) uint32 {
 	seg := t.dir.Load().segment(hash)
 	tag := placeTag(hash)
 	mask := uint64(len(seg.places) - 1)
@@ -108,12 +112,12 @@ func (t *tuple) head(recs records, hash uint64, picked *Key) uint32 {
 }
 
 // same compares the masked words.
-func (t *tuple) same(r *record, picked *Key) bool {
-	return r.key.sameWords(picked, t.shape.n)
+func (t *tuple) same(r *record, picked *flow.Key) bool {
+	return r.key.SameWords(picked, t.shape.N)
 }
 
 // place returns the address of the place that holds slot's key, nil if none.
-func (t *tuple) place(recs records, hash uint64, key *Key) *uint64 {
+func (t *tuple) place(recs records, hash uint64, key *flow.Key) *uint64 {
 	seg := t.dir.Load().segment(hash)
 	tag := placeTag(hash)
 	mask := uint64(len(seg.places) - 1)

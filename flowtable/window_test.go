@@ -1,6 +1,12 @@
 package flowtable
 
 import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
+)
+
+import (
 	"fmt"
 	"slices"
 	"testing"
@@ -10,29 +16,29 @@ import (
 
 // behind is a TCP frame to port 22 with extension headers of n bytes (a multiple of 8) in front of TCP, in pieces of at
 // most piece bytes. kind is their type.
-func behind(kind byte, n, piece int) frame {
-	var chain frame
-	first := byte(protoTCP)
+func behind(kind byte, n, piece int) flowtest.Frame {
+	var chain flowtest.Frame
+	first := byte(flow.ProtoTCP)
 	for n > 0 {
 		size := min(n, piece)
 		next := kind
 		if n -= size; n == 0 {
-			next = protoTCP
+			next = flow.ProtoTCP
 		}
-		chain = chain.join(frame{next, byte(size/8 - 1)}.pad(size - 2))
+		chain = chain.Join(flowtest.Frame{next, byte(size/8 - 1)}.Pad(size - 2))
 		first = kind
 	}
-	return newFrame().ipv6(first, chain.join(tcpHdr(1000, 22, 0x002)))
+	return flowtest.NewFrame().IPv6(first, chain.Join(flowtest.TCPHdr(1000, 22, 0x002)))
 }
 
 // deliveries are the ways in which drivers put a frame into a batch.
 var deliveries = []struct {
 	name string
-	add  func(b *packet.Batch, f frame)
+	add  func(b *packet.Batch, f flowtest.Frame)
 }{
-	{"lent in one segment", func(b *packet.Batch, f frame) { lend(b, f, len(f)) }},
-	{"lent in segments of 24", func(b *packet.Batch, f frame) { lend(b, f, 24) }},
-	{"owned", func(b *packet.Batch, f frame) {
+	{"lent in one segment", func(b *packet.Batch, f flowtest.Frame) { lend(b, f, len(f)) }},
+	{"lent in segments of 24", func(b *packet.Batch, f flowtest.Frame) { lend(b, f, 24) }},
+	{"owned", func(b *packet.Batch, f flowtest.Frame) {
 		buf := make([]byte, packet.Headroom+len(f))
 		copy(buf[packet.Headroom:], f)
 		b.AddOwned(buf, packet.Headroom, len(f))
@@ -40,7 +46,7 @@ var deliveries = []struct {
 }
 
 // lend adds f with a full window and the rest in segments of size bytes.
-func lend(b *packet.Batch, f frame, size int) {
+func lend(b *packet.Batch, f flowtest.Frame, size int) {
 	p := b.Add(min(len(f), packet.WindowSize))
 	rest := f[copy(p.Header(), f):]
 	for len(rest) > 0 {
@@ -51,7 +57,7 @@ func lend(b *packet.Batch, f frame, size int) {
 }
 
 func TestHeadersBehindTheWindowAreNotHidden(t *testing.T) {
-	const room = packet.MaxWindow - ethHeader - ipv6Header - tcpHeader // for extension headers
+	const room = packet.MaxWindow - flow.EthHeader - flow.IPv6Header - flow.TCPHeader // for extension headers
 	tooLong := drop(packet.DropHeaderTooLong)
 	denied, passed := drop(packet.DropByRule), output(1)
 	acls := []struct {
@@ -87,20 +93,20 @@ func TestHeadersBehindTheWindowAreNotHidden(t *testing.T) {
 	}
 	for _, acl := range acls {
 		for _, d := range deliveries {
-			for _, kind := range []byte{extHopByHop, extDest, extRouting} {
+			for _, kind := range []byte{flow.ExtHopByHop, flow.ExtDest, flow.ExtRouting} {
 				b := newBench(t, acl.rules...)
 				for _, c := range frames {
 					f := behind(kind, c.n, c.piece)
 					want := acl.near
-					if c.far && (acl.name != "protocol" || c.n > room+tcpHeader) {
+					if c.far && (acl.name != "protocol" || c.n > room+flow.TCPHeader) {
 						want = acl.far
 					}
 					for range 2 { // the second time, what can be is cached
 						b.b.Reset()
 						b.b.InPort = 1
-						d.add(b.b, newFrame().ipv6(protoUDP, udpHdr(1, 2, 0)))
+						d.add(b.b, flowtest.NewFrame().IPv6(flow.ProtoUDP, flowtest.UDPHdr(1, 2, 0)))
 						d.add(b.b, f)
-						d.add(b.b, newFrame().ipv6(protoUDP, udpHdr(1, 2, 0)))
+						d.add(b.b, flowtest.NewFrame().IPv6(flow.ProtoUDP, flowtest.UDPHdr(1, 2, 0)))
 						b.l.Batch(b.b)
 						if got := b.l.Ops(1); !slices.Equal(got, want) {
 							t.Errorf("rules on %s, %s, %d bytes of header %d in pieces of %d: got %v, want %v",
@@ -122,10 +128,10 @@ func TestHeadersBehindTheWindowAreNotHidden(t *testing.T) {
 
 func TestPacketsWithHeadersOutOfReachCreditNoRule(t *testing.T) {
 	b := newBench(t, "tcp6,tp_dst=22,actions=drop", "priority=0,actions=1")
-	b.send(1, behind(extDest, 2048, 2048))
-	for _, d := range b.p.Dump(Filter{}) {
+	b.send(1, behind(flow.ExtDest, 2048, 2048))
+	for _, d := range b.p.Dump(flow.Filter{}) {
 		if d.Packets != 0 {
-			t.Errorf("%s", d.Format(nil))
+			t.Errorf("%s", ofctl.FormatStats(&d, nil))
 		}
 	}
 	if s := b.l.CacheStats(); s.Entries != 0 || s.Misses != 1 {
@@ -137,9 +143,11 @@ func TestBrokenChainsAreNoReasonToDrop(t *testing.T) {
 	// A header that is longer than the datagram says, or a datagram longer than the frame: no window helps, and hosts
 	// drop such packets. They have no transport header, as in Open vSwitch.
 	b := newBench(t, "tcp6,tp_dst=22,actions=drop", "priority=0,actions=1")
-	long := newFrame().ipv6(extDest, frame{protoTCP, 100}.pad(200))
-	short := behind(extDest, 200, 200)
-	for i, f := range []frame{long, short[:len(short)-1], short[:130], newFrame().ipv6(extDest, frame{6})} {
+	long := flowtest.NewFrame().IPv6(flow.ExtDest, flowtest.Frame{flow.ProtoTCP, 100}.Pad(200))
+	short := behind(flow.ExtDest, 200, 200)
+	for i, f := range []flowtest.Frame{
+		long, short[:len(short)-1], short[:130], flowtest.NewFrame().IPv6(flow.ExtDest, flowtest.Frame{6}),
+	} {
 		for _, d := range deliveries {
 			b.b.Reset()
 			d.add(b.b, f)
@@ -154,10 +162,10 @@ func TestBrokenChainsAreNoReasonToDrop(t *testing.T) {
 func TestLaterFragmentsNeedNoTransportHeader(t *testing.T) {
 	b := newBench(t, "tcp6,tp_dst=22,actions=drop", "priority=0,actions=1")
 	for n := 8; n <= 320; n += 8 {
-		chain := frame{extFragment, byte(n/8 - 1)}.pad(n - 2)
-		f := newFrame().ipv6(extDest, chain.join(frame{protoTCP, 0}.u16(0x0010).u32(9)).pad(1000))
+		chain := flowtest.Frame{flow.ExtFragment, byte(n/8 - 1)}.Pad(n - 2)
+		f := flowtest.NewFrame().IPv6(flow.ExtDest, chain.Join(flowtest.Frame{flow.ProtoTCP, 0}.U16(0x0010).U32(9)).Pad(1000))
 		want := output(1)
-		if ethHeader+ipv6Header+n+extMin > packet.MaxWindow {
+		if flow.EthHeader+flow.IPv6Header+n+flow.ExtMin > packet.MaxWindow {
 			want = drop(packet.DropHeaderTooLong)
 		}
 		if got := b.send(1, f); !slices.Equal(got, want) {
@@ -168,7 +176,7 @@ func TestLaterFragmentsNeedNoTransportHeader(t *testing.T) {
 
 func TestPullingDoesNotAllocate(t *testing.T) {
 	b := newBench(t, "tcp6,tp_dst=22,actions=drop", "priority=0,actions=1")
-	frames := []frame{behind(extDest, 200, 200), behind(extDest, 2048, 2048), udpTo(1)}
+	frames := []flowtest.Frame{behind(flow.ExtDest, 200, 200), behind(flow.ExtDest, 2048, 2048), udpTo(1)}
 	if n := testing.AllocsPerRun(100, func() {
 		fill(b.b, 1, frames)
 		b.l.Batch(b.b)

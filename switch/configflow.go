@@ -9,7 +9,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"weft/flowtable"
+	"weft/flowtable/flow"
+	"weft/flowtable/ofctl"
 )
 
 // flowItem reads an element of flows: one rule, or several in a block of lines. Lines that are empty or begin with # do
@@ -101,13 +102,13 @@ func (p *parser) rules(br *Bridge) {
 }
 
 // parseFlow parses one configured rule. The error is placed at the character at fault.
-func parseFlow(f *FlowConfig, names flowtable.PortNames) (*flowtable.Rule, *ConfigError) {
-	r, err := flowtable.ParseRule(f.Text, names)
+func parseFlow(f *FlowConfig, names ofctl.PortNames) (*flow.Rule, *ConfigError) {
+	r, err := ofctl.ParseRule(f.Text, names)
 	if err == nil {
 		return r, nil
 	}
 	e := &ConfigError{File: f.File, Line: f.Line, Column: f.Column, Message: brief(err.Error())}
-	var syntax *flowtable.SyntaxError
+	var syntax *ofctl.SyntaxError
 	if errors.As(err, &syntax) {
 		e.Message, e.Hint = brief(syntax.Msg), brief(syntax.Hint)
 		if e.Line > 0 && syntax.Col > 0 {
@@ -159,7 +160,7 @@ func (n portNames) free(low uint32) uint32 {
 	}
 }
 
-// PortNumber and PortName make portNames a flowtable.PortNames.
+// PortNumber and PortName make portNames a ofctl.PortNames.
 
 func (n portNames) PortNumber(name string) (uint32, bool) {
 	number, ok := n.numbers[name]

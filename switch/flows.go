@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"weft/flowtable"
+	"weft/flowtable/flow"
+	"weft/flowtable/ofctl"
 )
 
 // ruleSet is the rules of a bridge, and which of them the configuration put there. See
@@ -15,7 +17,7 @@ import (
 type ruleSet struct {
 	pipeline *flowtable.Pipeline
 	// configured are the rules of the configuration as they were applied last.
-	configured map[ruleID]*flowtable.Rule
+	configured map[ruleID]*flow.Rule
 	goneCache  CacheStats // what closed lookups had counted
 }
 
@@ -23,10 +25,10 @@ type ruleSet struct {
 type ruleID struct {
 	table    uint8
 	priority uint16
-	match    flowtable.Match
+	match    flow.Match
 }
 
-func idOf(r *flowtable.Rule) ruleID { return ruleID{r.Table, r.Priority, r.Match} }
+func idOf(r *flow.Rule) ruleID { return ruleID{r.Table, r.Priority, r.Match} }
 
 func newRuleSet() *ruleSet {
 	return &ruleSet{pipeline: flowtable.NewPipeline(flowtable.Config{})}
@@ -42,9 +44,9 @@ func (rs *ruleSet) sizes() (rules int, tables []TableRules) {
 }
 
 // live are the rules there are now.
-func (rs *ruleSet) live() map[ruleID]*flowtable.Rule {
-	live := make(map[ruleID]*flowtable.Rule)
-	for _, st := range rs.pipeline.Dump(flowtable.Filter{}) {
+func (rs *ruleSet) live() map[ruleID]*flow.Rule {
+	live := make(map[ruleID]*flow.Rule)
+	for _, st := range rs.pipeline.Dump(flow.Filter{}) {
 		r := st.Rule
 		live[idOf(&r)] = &r
 	}
@@ -52,22 +54,22 @@ func (rs *ruleSet) live() map[ruleID]*flowtable.Rule {
 }
 
 // isConfigured reports whether r is as the configuration put it there.
-func (rs *ruleSet) isConfigured(r *flowtable.Rule) bool {
+func (rs *ruleSet) isConfigured(r *flow.Rule) bool {
 	c := rs.configured[idOf(r)]
 	return c != nil && c.Equal(r)
 }
 
 // strictly selects one rule.
-func strictly(r *flowtable.Rule) flowtable.Filter {
-	return flowtable.Filter{HasTable: true, Table: r.Table, Match: r.Match, Strict: true, Priority: r.Priority}
+func strictly(r *flow.Rule) flow.Filter {
+	return flow.Filter{HasTable: true, Table: r.Table, Match: r.Match, Strict: true, Priority: r.Priority}
 }
 
 // ruleChange is what a reload does to the rules of a bridge.
 type ruleChange struct {
 	rs      *ruleSet
-	wanted  map[ruleID]*flowtable.Rule
-	forward []flowtable.Change
-	back    []flowtable.Change
+	wanted  map[ruleID]*flow.Rule
+	forward []flow.Change
+	back    []flow.Change
 }
 
 // defaultRule is what a bridge has whose rules are not configured (Bridge.DefaultRule), as in Open vSwitch.
@@ -80,8 +82,8 @@ func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors)
 	if bc.cfg.DefaultRule {
 		flows = []FlowConfig{{Text: defaultRule}}
 	}
-	rc := &ruleChange{rs: rs, wanted: make(map[ruleID]*flowtable.Rule, len(flows))}
-	var rules []*flowtable.Rule
+	rc := &ruleChange{rs: rs, wanted: make(map[ruleID]*flow.Rule, len(flows))}
+	var rules []*flow.Rule
 	var errs ConfigErrors
 	for i := range flows {
 		r, err := parseFlow(&flows[i], bc.names)
@@ -97,9 +99,9 @@ func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors)
 	lines := ruleLines{bridge: bc.cfg.Name}
 	for id, r := range rs.configured {
 		if rc.wanted[id] == nil && live[id] != nil && live[id].Equal(r) {
-			lines.add("-", r.Format(before))
-			rc.forward = append(rc.forward, flowtable.Change{Command: flowtable.Delete, Filter: strictly(r)})
-			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Add, Rule: r})
+			lines.add("-", ofctl.FormatRule(r, before))
+			rc.forward = append(rc.forward, flow.Change{Command: flow.Delete, Filter: strictly(r)})
+			rc.back = append(rc.back, flow.Change{Command: flow.Add, Rule: r})
 		}
 	}
 	slices.Sort(lines.lines)
@@ -108,13 +110,13 @@ func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors)
 		if old != nil && old.Equal(r) {
 			continue
 		}
-		rc.forward = append(rc.forward, flowtable.Change{Command: flowtable.Add, Rule: r})
+		rc.forward = append(rc.forward, flow.Change{Command: flow.Add, Rule: r})
 		if old == nil {
-			lines.add("+", r.Format(bc.names))
-			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Delete, Filter: strictly(r)})
+			lines.add("+", ofctl.FormatRule(r, bc.names))
+			rc.back = append(rc.back, flow.Change{Command: flow.Delete, Filter: strictly(r)})
 		} else {
-			lines.add("~", old.Format(before)+" -> "+r.Format(bc.names))
-			rc.back = append(rc.back, flowtable.Change{Command: flowtable.Add, Rule: old})
+			lines.add("~", ofctl.FormatRule(old, before)+" -> "+ofctl.FormatRule(r, bc.names))
+			rc.back = append(rc.back, flow.Change{Command: flow.Add, Rule: old})
 		}
 	}
 	c.lines = append(c.lines, lines.finish()...)
@@ -174,7 +176,7 @@ func (s *Switch) FlowAdd(bridge string, rules []string) error {
 	if err != nil {
 		return err
 	}
-	var changes []flowtable.Change
+	var changes []flow.Change
 	var errs ConfigErrors
 	names := br.names()
 	for i, text := range rules {
@@ -183,7 +185,7 @@ func (s *Switch) FlowAdd(bridge string, rules []string) error {
 			errs = append(errs, bad)
 			continue
 		}
-		changes = append(changes, flowtable.Change{Command: flowtable.Add, Rule: r})
+		changes = append(changes, flow.Change{Command: flow.Add, Rule: r})
 	}
 	if len(errs) > 0 {
 		return errs
@@ -211,9 +213,9 @@ func (s *Switch) FlowDel(bridge, filter string, strict bool) (int, error) {
 }
 
 // filter reads a filter's text.
-func (br *bridge) filter(text string, strict bool) (flowtable.Filter, error) {
-	f, err := flowtable.ParseFilter(text, strict, br.names())
-	var syntax *flowtable.SyntaxError
+func (br *bridge) filter(text string, strict bool) (flow.Filter, error) {
+	f, err := ofctl.ParseFilter(text, strict, br.names())
+	var syntax *ofctl.SyntaxError
 	if errors.As(err, &syntax) {
 		return f, ConfigErrors{{File: "filter", Line: 1, Column: syntax.Col, Message: syntax.Msg, Hint: syntax.Hint}}
 	}
@@ -238,7 +240,7 @@ func (s *Switch) FlowDump(bridge, filter string) ([]FlowInfo, error) {
 		names := br.names()
 		for _, st := range br.rules.pipeline.Dump(f) {
 			info := FlowInfo{
-				Bridge: br.cfg.Name, Text: st.Rule.Format(names), Dump: st.Format(names), Table: int(st.Rule.Table),
+				Bridge: br.cfg.Name, Text: ofctl.FormatRule(&st.Rule, names), Dump: ofctl.FormatStats(&st, names), Table: int(st.Rule.Table),
 				Priority: int(st.Rule.Priority), Cookie: st.Rule.Cookie, Origin: OriginRuntime,
 				Packets: st.Packets, Bytes: st.Bytes,
 				Duration: st.Duration.Seconds(), Idle: st.IdleAge.Seconds(),
@@ -255,6 +257,6 @@ func (s *Switch) FlowDump(bridge, filter string) ([]FlowInfo, error) {
 // expire removes rules whose time is over.
 func (s *Switch) expire(br *bridge, now time.Time) {
 	for _, st := range br.rules.pipeline.Expire(now) {
-		s.log.Debug("rule expired", "bridge", br.cfg.Name, "rule", st.Rule.Format(br.names()), "packets", st.Packets)
+		s.log.Debug("rule expired", "bridge", br.cfg.Name, "rule", ofctl.FormatRule(&st.Rule, br.names()), "packets", st.Packets)
 	}
 }

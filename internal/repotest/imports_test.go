@@ -19,14 +19,17 @@ var imports = map[string][]string{
 	"switch/metrics":      {},
 	"numa":                {"internal/sys"},
 	"numa/numatest":       {"numa", "internal/sys"},
-	"flowtable":           {"internal/packet"},
+	"flowtable/flow":      {"internal/packet"},
+	"flowtable/flowtest":  {"flowtable/flow"},
+	"flowtable/ofctl":     {"flowtable/flow", "internal/packet"},
+	"flowtable":           {"flowtable/flow", "flowtable/ofctl", "internal/packet"},
 	"vhostuser/virtq":     {"internal/packet", "internal/sys"},
 	"vhostuser":           {"vhostuser/virtq", "numa", "internal/packet", "internal/sys"},
 	"vhostuser/vhosttest": {"vhostuser", "vhostuser/virtq", "internal/packet", "internal/sys"},
 	"pmd":                 {"numa", "internal/packet", "internal/sys"},
 	"pmd/tap":             {"numa", "internal/packet", "internal/sys"},
 	"pmd/memport":         {"numa", "internal/packet", "internal/sys"},
-	"switch":              {"pmd", "flowtable", "numa", "internal/packet"},
+	"switch":              {"pmd", "flowtable", "flowtable/flow", "flowtable/ofctl", "numa", "internal/packet"},
 	"cmd/weft":            {anything},
 
 	// What starts the program instead of being part of it.
@@ -45,7 +48,7 @@ var imports = map[string][]string{
 }
 
 // testHelpers are packages for tests: every test file may import them, beside what its package may.
-var testHelpers = []string{"vhostuser/vhosttest", "pmd/memport", "numa/numatest"}
+var testHelpers = []string{"flowtable/flowtest", "vhostuser/vhosttest", "pmd/memport", "numa/numatest"}
 
 func TestPackagesImportOnlyWhatTheTableAllows(t *testing.T) {
 	unlisted := make(map[string]bool)

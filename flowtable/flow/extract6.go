@@ -1,45 +1,45 @@
-package flowtable
+package flow
 
 import "encoding/binary"
 
 // IPv6 extension headers (RFC 8200 §4, RFC 4302) that are looked past. Open vSwitch takes others for protocols, and so
 // do rules here.
 const (
-	extHopByHop = 0
-	extRouting  = 43
-	extFragment = 44
-	extAuth     = 51
-	extDest     = 60
+	ExtHopByHop = 0
+	ExtRouting  = 43
+	ExtFragment = 44
+	ExtAuth     = 51
+	ExtDest     = 60
 )
 
 const (
-	extMin         = 8
+	ExtMin         = 8
 	ipv6FragOffset = 0xfff8
 	ipv6FragBits   = 0xfff9 // offset and more-fragments flag
 )
 
 // extractIPv6 reads the IPv6 header at off (RFC 8200 §3). n is the frame's length, which may exceed the window's; false
 // says that it does and matters.
-func extractIPv6(h []byte, n, off int, d depth, k *Key) bool {
-	if len(h) < off+ipv6Header {
-		return n < off+ipv6Header
+func extractIPv6(h []byte, n, off int, d Depth, k *Key) bool {
+	if len(h) < off+IPv6Header {
+		return n < off+IPv6Header
 	}
 	b := h[off:]
 	payload := int(binary.BigEndian.Uint16(b[4:]))
-	if payload+ipv6Header > n-off {
+	if payload+IPv6Header > n-off {
 		return true
 	}
-	k[wordIPv6S] = binary.BigEndian.Uint64(b[8:])
-	k[wordIPv6S+1] = binary.BigEndian.Uint64(b[16:])
-	k[wordIPv6D] = binary.BigEndian.Uint64(b[24:])
-	k[wordIPv6D+1] = binary.BigEndian.Uint64(b[32:])
-	c := chain{rest: b[ipv6Header:], left: payload, proto: b[6]}
+	k[WordIPv6S] = binary.BigEndian.Uint64(b[8:])
+	k[WordIPv6S+1] = binary.BigEndian.Uint64(b[16:])
+	k[WordIPv6D] = binary.BigEndian.Uint64(b[24:])
+	k[WordIPv6D+1] = binary.BigEndian.Uint64(b[32:])
+	c := chain{rest: b[IPv6Header:], left: payload, proto: b[6]}
 	if end := c.skip(); end != chainWhole {
 		return end != chainCut
 	}
 	tos := binary.BigEndian.Uint16(b) >> 4 & 0xff
-	k[wordL4] = uint64(c.proto)<<shiftProto | uint64(tos)<<shiftTOS | uint64(b[7])<<shiftTTL | c.frag<<shiftFrag
-	if d != depthL4 || c.frag&fragLater != 0 {
+	k[WordL4] = uint64(c.proto)<<ShiftProto | uint64(tos)<<ShiftTOS | uint64(b[7])<<ShiftTTL | c.frag<<ShiftFrag
+	if d != DepthL4 || c.frag&FragLater != 0 {
 		return true
 	}
 	return extractL4(c.rest, c.left, c.proto, k)
@@ -66,9 +66,9 @@ const (
 // as its protocol, as in Open vSwitch.
 func (c *chain) skip() chainEnd {
 	for {
-		size := extMin
+		size := ExtMin
 		switch c.proto {
-		case extHopByHop, extRouting, extDest, extAuth, extFragment:
+		case ExtHopByHop, ExtRouting, ExtDest, ExtAuth, ExtFragment:
 		default:
 			return chainWhole
 		}
@@ -76,9 +76,9 @@ func (c *chain) skip() chainEnd {
 			return end
 		}
 		switch c.proto {
-		case extAuth:
+		case ExtAuth:
 			size = (int(c.rest[1]) + 2) * 4
-		case extFragment:
+		case ExtFragment:
 			if f := binary.BigEndian.Uint16(c.rest[2:]); f&ipv6FragBits != 0 {
 				c.frag = fragAny
 				if f&ipv6FragOffset != 0 {

@@ -1,8 +1,10 @@
-package flowtable
+package ofctl
 
 import (
 	"slices"
 	"strings"
+
+	"weft/flowtable/flow"
 )
 
 // setting is an item before the actions that is not a condition.
@@ -30,9 +32,9 @@ var settings = []setting{
 	{"hard_timeout", true, onlyAdd, func(p *parser, it item) *SyntaxError { return p.setUint16(it, &p.rule.HardTimeout) }},
 	{"importance", true, onlyAdd, func(p *parser, it item) *SyntaxError { return p.setUint16(it, &p.rule.Importance) }},
 	{"out_port", true, selecting, (*parser).setOutPort},
-	{"send_flow_rem", false, onlyAdd, func(p *parser, _ item) *SyntaxError { return p.setFlag(FlagSendRemoved) }},
-	{"check_overlap", false, onlyAdd, func(p *parser, _ item) *SyntaxError { return p.setFlag(FlagCheckOverlap) }},
-	{"reset_counts", false, withRule, func(p *parser, _ item) *SyntaxError { return p.setFlag(FlagResetCounts) }},
+	{"send_flow_rem", false, onlyAdd, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagSendRemoved) }},
+	{"check_overlap", false, onlyAdd, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagCheckOverlap) }},
+	{"reset_counts", false, withRule, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagResetCounts) }},
 	{"duration", true, everywhere, ignoreStat},
 	{"n_packets", true, everywhere, ignoreStat},
 	{"n_bytes", true, everywhere, ignoreStat},
@@ -64,7 +66,7 @@ func (p *parser) setting(it item) (known bool, err *SyntaxError) {
 }
 
 func (p *parser) setTable(it item) *SyntaxError {
-	n, err := number(it.val, "table", NumTables-1)
+	n, err := number(it.val, "table", flow.NumTables-1)
 	p.rule.Table, p.tableGiven = uint8(n), true
 	return err
 }
@@ -120,7 +122,7 @@ func (p *parser) setOutPort(it item) *SyntaxError {
 	return err
 }
 
-func (p *parser) setFlag(f Flags) *SyntaxError {
+func (p *parser) setFlag(f flow.Flags) *SyntaxError {
 	p.rule.Flags |= f
 	return nil
 }

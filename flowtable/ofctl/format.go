@@ -1,4 +1,4 @@
-package flowtable
+package ofctl
 
 import (
 	"fmt"
@@ -7,11 +7,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"weft/flowtable/flow"
 )
 
-// Format prints r as "ovs-ofctl dump-flows --names --no-stats" does, so that ParseRule, ovs-ofctl and people can read
+// FormatRule prints r as "ovs-ofctl dump-flows --names --no-stats" does, so that ParseRule, ovs-ofctl and people can read
 // it. With nil ports, ports are numbers.
-func (r *Rule) Format(ports PortNames) string {
+func FormatRule(r *flow.Rule, ports PortNames) string {
 	var w ruleWriter
 	w.ports = ports
 	if r.Cookie != 0 {
@@ -25,9 +27,9 @@ func (r *Rule) Format(ports PortNames) string {
 	return w.b.String()
 }
 
-// Format prints one line of a dump as "ovs-ofctl dump-flows" does, with the same leading blank. Durations are whole
+// FormatStats prints one line of a dump as "ovs-ofctl dump-flows" does, with the same leading blank. Durations are whole
 // seconds except the first. With nil ports, ports are numbers.
-func (s *RuleStats) Format(ports PortNames) string {
+func FormatStats(s *flow.RuleStats, ports PortNames) string {
 	var w ruleWriter
 	w.ports = ports
 	r := &s.Rule
@@ -48,7 +50,7 @@ type ruleWriter struct {
 	sep   string // before the next condition
 }
 
-func (w *ruleWriter) settings(r *Rule) {
+func (w *ruleWriter) settings(r *flow.Rule) {
 	if r.IdleTimeout != 0 {
 		fmt.Fprintf(&w.b, "idle_timeout=%d, ", r.IdleTimeout)
 	}
@@ -56,9 +58,9 @@ func (w *ruleWriter) settings(r *Rule) {
 		fmt.Fprintf(&w.b, "hard_timeout=%d, ", r.HardTimeout)
 	}
 	for _, f := range []struct {
-		flag Flags
+		flag flow.Flags
 		name string
-	}{{FlagSendRemoved, "send_flow_rem "}, {FlagCheckOverlap, "check_overlap "}, {FlagResetCounts, "reset_counts "}} {
+	}{{flow.FlagSendRemoved, "send_flow_rem "}, {flow.FlagCheckOverlap, "check_overlap "}, {flow.FlagResetCounts, "reset_counts "}} {
 		if r.Flags&f.flag != 0 {
 			w.b.WriteString(f.name)
 		}
@@ -69,8 +71,8 @@ func (w *ruleWriter) settings(r *Rule) {
 }
 
 // rest prints priority, conditions and actions.
-func (w *ruleWriter) rest(r *Rule) {
-	if r.Priority != DefaultPriority {
+func (w *ruleWriter) rest(r *flow.Rule) {
+	if r.Priority != flow.DefaultPriority {
 		w.put("priority=%d", r.Priority)
 	}
 	w.match(&r.Match)
@@ -96,84 +98,84 @@ func (w *ruleWriter) put(format string, args ...any) {
 }
 
 // match prints conditions in ovs-ofctl's order.
-func (w *ruleWriter) match(m *Match) {
-	ethType, proto := m.exact(fieldEthType), m.exact(fieldIPProto)
+func (w *ruleWriter) match(m *flow.Match) {
+	ethType, proto := exact(m, flow.FieldEthType), exact(m, flow.FieldIPProto)
 	var done bool
 	if ethType >= 0 {
-		for _, s := range shorthands {
-			if int64(s.ethType) == ethType && (s.proto == anyProto || int64(s.proto) == proto) {
-				w.put("%s", s.name)
+		for _, s := range flow.Shorthands {
+			if int64(s.EthType) == ethType && (s.Proto == flow.AnyProto || int64(s.Proto) == proto) {
+				w.put("%s", s.Name)
 				done = true
-				if s.proto != anyProto {
+				if s.Proto != flow.AnyProto {
 					proto = -1
 				}
 				break
 			}
 		}
 	}
-	w.field(m, fieldInPort)
+	w.field(m, flow.FieldInPort)
 	w.vlan(m)
-	w.field(m, fieldEthSrc)
-	w.field(m, fieldEthDst)
+	w.field(m, flow.FieldEthSrc)
+	w.field(m, flow.FieldEthDst)
 	if ethType >= 0 && !done {
 		w.put("dl_type=0x%04x", ethType)
 	}
-	if ethType == ethARP || ethType == ethRARP {
-		for _, id := range []fieldID{fieldARPSPA, fieldARPTPA, fieldARPOp, fieldARPSHA, fieldARPTHA} {
+	if ethType == flow.EthARP || ethType == flow.EthRARP {
+		for _, id := range []flow.FieldID{flow.FieldARPSPA, flow.FieldARPTPA, flow.FieldARPOp, flow.FieldARPSHA, flow.FieldARPTHA} {
 			w.field(m, id)
 		}
 		return
 	}
-	w.field(m, fieldIPSrc)
-	w.field(m, fieldIPDst)
-	w.field(m, fieldIPv6Src)
-	w.field(m, fieldIPv6Dst)
+	w.field(m, flow.FieldIPSrc)
+	w.field(m, flow.FieldIPDst)
+	w.field(m, flow.FieldIPv6Src)
+	w.field(m, flow.FieldIPv6Dst)
 	if proto >= 0 {
 		w.put("nw_proto=%d", proto)
 	}
-	if tos := m.Mask[wordL4] >> shiftTOS & 0xff; tos&0xfc == 0xfc {
-		w.put("nw_tos=%d", m.Key[wordL4]>>shiftTOS&0xfc)
+	if tos := m.Mask[flow.WordL4] >> flow.ShiftTOS & 0xff; tos&0xfc == 0xfc {
+		w.put("nw_tos=%d", m.Key[flow.WordL4]>>flow.ShiftTOS&0xfc)
 	}
-	w.field(m, fieldECN)
-	w.field(m, fieldTTL)
+	w.field(m, flow.FieldECN)
+	w.field(m, flow.FieldTTL)
 	w.frag(m)
 	w.transport(m)
 }
 
 // exact is the value of a narrow field that is matched in all bits, or -1.
-func (m *Match) exact(id fieldID) int64 {
-	f := &fields[id]
-	if f.get(&m.Mask) != 1<<f.width-1 {
+func exact(m *flow.Match, id flow.FieldID) int64 {
+	f := &flow.Fields[id]
+	if f.Get(&m.Mask) != 1<<f.Width-1 {
 		return -1
 	}
-	return int64(f.get(&m.Key))
+	return int64(f.Get(&m.Key))
 }
 
-func (w *ruleWriter) frag(m *Match) {
-	f := &fields[fieldFrag]
-	val, mask := f.get(&m.Key), f.get(&m.Mask)
-	for _, n := range fragNames {
-		if mask != 0 && n.val == val && n.mask == mask {
-			w.put("nw_frag=%s", n.name)
+func (w *ruleWriter) frag(m *flow.Match) {
+	f := &flow.Fields[flow.FieldFrag]
+	val, mask := f.Get(&m.Key), f.Get(&m.Mask)
+	for _, n := range flow.FragNames {
+		if mask != 0 && n.Val == val && n.Mask == mask {
+			w.put("nw_frag=%s", n.Name)
 			return
 		}
 	}
 }
 
-func (w *ruleWriter) transport(m *Match) {
-	src, dst := fieldTPSrc, fieldTPDst
-	ethType, proto := m.exact(fieldEthType), m.exact(fieldIPProto)
-	if ethType == ethIPv4 && proto == protoICMP || ethType == ethIPv6 && proto == protoICMP6 {
-		src, dst = fieldICMPType, fieldICMPCode
+func (w *ruleWriter) transport(m *flow.Match) {
+	src, dst := flow.FieldTPSrc, flow.FieldTPDst
+	ethType, proto := exact(m, flow.FieldEthType), exact(m, flow.FieldIPProto)
+	if ethType == flow.EthIPv4 && proto == flow.ProtoICMP || ethType == flow.EthIPv6 && proto == flow.ProtoICMP6 {
+		src, dst = flow.FieldICMPType, flow.FieldICMPCode
 	}
 	w.field(m, src)
 	w.field(m, dst)
 	w.tcpFlags(m)
 }
 
-func (w *ruleWriter) tcpFlags(m *Match) {
-	f := &fields[fieldTCPFlags]
-	val, mask := f.get(&m.Key), f.get(&m.Mask)&0xfff
+func (w *ruleWriter) tcpFlags(m *flow.Match) {
+	f := &flow.Fields[flow.FieldTCPFlags]
+	val, mask := f.Get(&m.Key), f.Get(&m.Mask)&0xfff
 	if mask == 0 {
 		return
 	}
@@ -200,19 +202,19 @@ func (w *ruleWriter) tcpFlags(m *Match) {
 }
 
 // vlan prints the outer tag in the plainest form that says all of it.
-func (w *ruleWriter) vlan(m *Match) {
-	val, mask := m.Key[wordPort]&maskTag, m.Mask[wordPort]&maskTag
-	vid, pcp := mask&vlanVID, mask&vlanPCP
+func (w *ruleWriter) vlan(m *flow.Match) {
+	val, mask := m.Key[flow.WordPort]&flow.MaskTag, m.Mask[flow.WordPort]&flow.MaskTag
+	vid, pcp := mask&flow.VLANVID, mask&flow.VLANPCP
 	switch {
 	case mask == 0:
-	case val&vlanPresent != 0 && vid|pcp != 0 && (vid == 0 || vid == vlanVID) && (pcp == 0 || pcp == vlanPCP):
+	case val&flow.VLANPresent != 0 && vid|pcp != 0 && (vid == 0 || vid == flow.VLANVID) && (pcp == 0 || pcp == flow.VLANPCP):
 		if vid != 0 {
-			w.put("dl_vlan=%d", val&vlanVID)
+			w.put("dl_vlan=%d", val&flow.VLANVID)
 		}
 		if pcp != 0 {
-			w.put("dl_vlan_pcp=%d", val>>vlanPCPLow)
+			w.put("dl_vlan_pcp=%d", val>>flow.VLANPCPLow)
 		}
-	case mask == maskTag:
+	case mask == flow.MaskTag:
 		w.put("vlan_tci=0x%04x", val)
 	default:
 		w.put("vlan_tci=0x%04x/0x%04x", val, mask)
@@ -220,29 +222,29 @@ func (w *ruleWriter) vlan(m *Match) {
 }
 
 // field prints one field's condition, if there is one.
-func (w *ruleWriter) field(m *Match, id fieldID) {
-	f := &fields[id]
-	if f.width == 128 {
-		if m.Mask[f.word]|m.Mask[f.word+1] != 0 {
-			w.put("%s=%s", f.name, formatIPv6(m.Key[f.word], m.Key[f.word+1], m.Mask[f.word], m.Mask[f.word+1]))
+func (w *ruleWriter) field(m *flow.Match, id flow.FieldID) {
+	f := &flow.Fields[id]
+	if f.Width == 128 {
+		if m.Mask[f.Word]|m.Mask[f.Word+1] != 0 {
+			w.put("%s=%s", f.Name, formatIPv6(m.Key[f.Word], m.Key[f.Word+1], m.Mask[f.Word], m.Mask[f.Word+1]))
 		}
 		return
 	}
-	val, mask := f.get(&m.Key), f.get(&m.Mask)
-	full := uint64(1)<<f.width - 1
+	val, mask := f.Get(&m.Key), f.Get(&m.Mask)
+	full := uint64(1)<<f.Width - 1
 	if mask == 0 {
 		return
 	}
-	switch f.syntax {
-	case synPort:
-		w.put("%s=%s", f.name, w.port(uint32(val)))
-	case synMAC:
-		w.put("%s=%s", f.name, formatMAC(val))
+	switch f.Syntax {
+	case flow.SynPort:
+		w.put("%s=%s", f.Name, w.port(uint32(val)))
+	case flow.SynMAC:
+		w.put("%s=%s", f.Name, FormatMAC(val))
 		if mask != full {
-			w.b.WriteString("/" + formatMAC(mask))
+			w.b.WriteString("/" + FormatMAC(mask))
 		}
-	case synIPv4:
-		w.put("%s=%s", f.name, formatIPv4(val))
+	case flow.SynIPv4:
+		w.put("%s=%s", f.Name, formatIPv4(val))
 		if n := bits.OnesCount64(mask); mask == full<<(32-n)&full {
 			if n != 32 {
 				fmt.Fprintf(&w.b, "/%d", n)
@@ -252,16 +254,16 @@ func (w *ruleWriter) field(m *Match, id fieldID) {
 		}
 	default:
 		if mask == full {
-			w.put("%s=%d", f.name, val)
+			w.put("%s=%d", f.Name, val)
 		} else {
-			w.put("%s=0x%x/0x%x", f.name, val, mask)
+			w.put("%s=0x%x/0x%x", f.Name, val, mask)
 		}
 	}
 }
 
 // port prints a port's number or name.
 func (w *ruleWriter) port(n uint32) string {
-	if n == PortLocal {
+	if n == flow.PortLocal {
 		return "LOCAL"
 	}
 	if w.ports != nil {
@@ -293,7 +295,7 @@ func quoteName(name string) string {
 	return strconv.Quote(name)
 }
 
-func formatMAC(v uint64) string {
+func FormatMAC(v uint64) string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", v>>40&0xff, v>>32&0xff, v>>24&0xff, v>>16&0xff, v>>8&0xff, v&0xff)
 }
 
@@ -325,47 +327,47 @@ func formatIPv6(hi, lo, maskHi, maskLo uint64) string {
 	return s + "/" + ipv6Text(maskHi, maskLo)
 }
 
-func (w *ruleWriter) action(a *Action) {
+func (w *ruleWriter) action(a *flow.Action) {
 	b := &w.b
 	switch a.Kind {
-	case ActionOutput:
+	case flow.ActionOutput:
 		b.WriteString("output:" + w.port(a.Port))
-	case ActionInPort:
+	case flow.ActionInPort:
 		b.WriteString("IN_PORT")
-	case ActionFlood:
+	case flow.ActionFlood:
 		b.WriteString("FLOOD")
-	case ActionAll:
+	case flow.ActionAll:
 		b.WriteString("ALL")
-	case ActionNormal:
+	case flow.ActionNormal:
 		b.WriteString("NORMAL")
-	case ActionLocal:
+	case flow.ActionLocal:
 		b.WriteString("LOCAL")
-	case ActionResubmit:
+	case flow.ActionResubmit:
 		w.resubmit(a)
-	case ActionGotoTable:
+	case flow.ActionGotoTable:
 		fmt.Fprintf(b, "goto_table:%d", a.Table)
-	case ActionPushVLAN:
+	case flow.ActionPushVLAN:
 		fmt.Fprintf(b, "push_vlan:%#x", a.Value)
-	case ActionPopVLAN:
+	case flow.ActionPopVLAN:
 		b.WriteString("strip_vlan")
-	case ActionModVLANVID:
+	case flow.ActionModVLANVID:
 		fmt.Fprintf(b, "mod_vlan_vid:%d", a.Value)
-	case ActionModVLANPCP:
+	case flow.ActionModVLANPCP:
 		fmt.Fprintf(b, "mod_vlan_pcp:%d", a.Value)
-	case ActionSetVLANVID:
-		fmt.Fprintf(b, "set_field:%d->vlan_vid", a.Value|vlanPresent)
-	case ActionSetVLANPCP:
+	case flow.ActionSetVLANVID:
+		fmt.Fprintf(b, "set_field:%d->vlan_vid", a.Value|flow.VLANPresent)
+	case flow.ActionSetVLANPCP:
 		fmt.Fprintf(b, "set_field:%d->vlan_pcp", a.Value)
-	case ActionModEthSrc:
-		b.WriteString("mod_dl_src:" + formatMAC(a.Value))
-	case ActionModEthDst:
-		b.WriteString("mod_dl_dst:" + formatMAC(a.Value))
-	case ActionSetEthSrc, ActionSetEthDst:
-		b.WriteString("set_field:" + formatMAC(a.Value))
-		if a.Mask != fullEth {
-			b.WriteString("/" + formatMAC(a.Mask))
+	case flow.ActionModEthSrc:
+		b.WriteString("mod_dl_src:" + FormatMAC(a.Value))
+	case flow.ActionModEthDst:
+		b.WriteString("mod_dl_dst:" + FormatMAC(a.Value))
+	case flow.ActionSetEthSrc, flow.ActionSetEthDst:
+		b.WriteString("set_field:" + FormatMAC(a.Value))
+		if a.Mask != flow.FullEth {
+			b.WriteString("/" + FormatMAC(a.Mask))
 		}
-		if a.Kind == ActionSetEthSrc {
+		if a.Kind == flow.ActionSetEthSrc {
 			b.WriteString("->eth_src")
 		} else {
 			b.WriteString("->eth_dst")
@@ -373,11 +375,11 @@ func (w *ruleWriter) action(a *Action) {
 	}
 }
 
-func (w *ruleWriter) resubmit(a *Action) {
+func (w *ruleWriter) resubmit(a *flow.Action) {
 	switch {
-	case a.Table == SameTable:
+	case a.Table == flow.SameTable:
 		w.b.WriteString("resubmit:" + w.port(a.Port))
-	case a.Port == SamePort:
+	case a.Port == flow.SamePort:
 		fmt.Fprintf(&w.b, "resubmit(,%d)", a.Table)
 	default:
 		fmt.Fprintf(&w.b, "resubmit(%s,%d)", w.port(a.Port), a.Table)

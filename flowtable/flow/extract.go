@@ -1,4 +1,4 @@
-package flowtable
+package flow
 
 import (
 	"encoding/binary"
@@ -6,40 +6,40 @@ import (
 	"weft/internal/packet"
 )
 
-// depth is how far into a frame extraction goes: as far as the loaded rules look.
-type depth uint8
+// Depth is how far into a frame extraction goes: as far as the loaded rules look.
+type Depth uint8
 
 const (
-	depthPort depth = iota // not into the frame at all
+	DepthPort Depth = iota // not into the frame at all
 	depthL2
 	depthL3
-	depthL4
+	DepthL4
 )
 
-// depthOf is the depth that fills in all bits of mask.
-func depthOf(mask *Key) depth {
-	const portOnly = uint64(0xffffffff) << shiftInPort
+// DepthOf is the depth that fills in all bits of mask.
+func DepthOf(mask *Key) Depth {
+	const portOnly = uint64(0xffffffff) << ShiftInPort
 	const l4 = uint64(0xffffffff)
 	const tcpFlags = uint64(0xffff)
 	switch {
-	case mask[wordL4]&l4 != 0 || mask[wordSrc]&tcpFlags != 0:
-		return depthL4
-	case mask[wordIPv4]|mask[wordL4]|mask[wordSHA]|mask[wordTHA] != 0,
-		mask[wordIPv6S]|mask[wordIPv6S+1]|mask[wordIPv6D]|mask[wordIPv6D+1] != 0:
+	case mask[WordL4]&l4 != 0 || mask[WordSrc]&tcpFlags != 0:
+		return DepthL4
+	case mask[WordIPv4]|mask[WordL4]|mask[WordSHA]|mask[WordTHA] != 0,
+		mask[WordIPv6S]|mask[WordIPv6S+1]|mask[WordIPv6D]|mask[WordIPv6D+1] != 0:
 		return depthL3
-	case mask[wordPort]&^portOnly|mask[wordDst]|mask[wordSrc] != 0:
+	case mask[WordPort]&^portOnly|mask[WordDst]|mask[WordSrc] != 0:
 		return depthL2
 	}
-	return depthPort
+	return DepthPort
 }
 
 const (
-	ethHeader    = 14
+	EthHeader    = 14
 	snapHeader   = 8 // LLC 3, SNAP 5 (IEEE 802-2014 §9)
 	arpLen       = 28
 	ipv4Header   = 20
-	ipv6Header   = 40
-	tcpHeader    = 20
+	IPv6Header   = 40
+	TCPHeader    = 20
 	udpHeader    = 8
 	sctpHeader   = 12
 	icmpHeader   = 8
@@ -47,26 +47,15 @@ const (
 	ipv4Offset   = 0x1fff
 )
 
-// Extract fills k with what the frame of p says, as deep as everything that rules can look at. The frame is not
+// ExtractPacket fills k with what the frame of p says, as deep as everything that rules can look at. The frame is not
 // trusted: whatever is cut short or contradicts itself leaves the fields from there on zero, as Open vSwitch does.
-func Extract(p *packet.Packet, inPort uint32, k *Key) {
-	extract(p.Header(), p.Len(), inPort, depthL4, k)
+func ExtractPacket(p *packet.Packet, inPort uint32, k *Key) {
+	Extract(p.Header(), p.Len(), inPort, DepthL4, k)
 }
 
-// read extracts what rules with this layout look at from p, pulling more of the frame into its window if need be. It
-// fails when a chain of headers goes on where the window cannot.
-func (l *layout) read(b *packet.Batch, p *packet.Packet, k *Key) bool {
-	for !extract(visible(p), p.Len(), b.InPort, l.depth, k) && l.chased {
-		if !b.Pull(p) {
-			return false
-		}
-	}
-	return true
-}
-
-// visible is as much of p's window as is looked at: frames that lie in one piece do not get further than others, nor can
+// Visible is as much of p's window as is looked at: frames that lie in one piece do not get further than others, nor can
 // they make the walk along a chain of headers long.
-func visible(p *packet.Packet) []byte {
+func Visible(p *packet.Packet) []byte {
 	h := p.Header()
 	if len(h) > packet.MaxWindow {
 		h = h[:packet.MaxWindow]
@@ -74,19 +63,19 @@ func visible(p *packet.Packet) []byte {
 	return h
 }
 
-// extract reads the header window h of a frame of n bytes into k. It reports whether the window was long enough: false
+// Extract reads the header window h of a frame of n bytes into k. It reports whether the window was long enough: false
 // means that fields of the protocol or the transport header are missing which the frame may well have.
-func extract(h []byte, n int, inPort uint32, d depth, k *Key) bool {
+func Extract(h []byte, n int, inPort uint32, d Depth, k *Key) bool {
 	*k = Key{}
-	k[wordPort] = uint64(inPort) << shiftInPort
-	if d == depthPort || len(h) < ethHeader {
+	k[WordPort] = uint64(inPort) << ShiftInPort
+	if d == DepthPort || len(h) < EthHeader {
 		return true
 	}
-	k[wordDst] = uint64(binary.BigEndian.Uint32(h))<<32 | uint64(binary.BigEndian.Uint16(h[4:]))<<16
-	k[wordSrc] = uint64(binary.BigEndian.Uint32(h[6:]))<<32 | uint64(binary.BigEndian.Uint16(h[10:]))<<16
+	k[WordDst] = uint64(binary.BigEndian.Uint32(h))<<32 | uint64(binary.BigEndian.Uint16(h[4:]))<<16
+	k[WordSrc] = uint64(binary.BigEndian.Uint32(h[6:]))<<32 | uint64(binary.BigEndian.Uint16(h[10:]))<<16
 	off := 12
 	t := binary.BigEndian.Uint16(h[off:])
-	if t == ethVLAN || t == ethQinQ {
+	if t == EthVLAN || t == EthQinQ {
 		off = extractTags(h, k)
 		t = binary.BigEndian.Uint16(h[off:])
 	}
@@ -94,16 +83,16 @@ func extract(h []byte, n int, inPort uint32, d depth, k *Key) bool {
 	if t < ethMin {
 		t, off = snapType(h, off)
 	}
-	k[wordPort] |= uint64(t) << shiftEthType
+	k[WordPort] |= uint64(t) << ShiftEthType
 	if d == depthL2 {
 		return true
 	}
 	switch t {
-	case ethIPv4:
+	case EthIPv4:
 		return extractIPv4(h, n, off, d, k)
-	case ethIPv6:
+	case EthIPv6:
 		return extractIPv6(h, n, off, d, k)
-	case ethARP, ethRARP:
+	case EthARP, EthRARP:
 		extractARP(h[off:], k)
 	}
 	return true
@@ -115,14 +104,14 @@ func extractTags(h []byte, k *Key) int {
 	off := 12
 	for i := 0; i < 2; i++ {
 		t := binary.BigEndian.Uint16(h[off:])
-		if t != ethVLAN && t != ethQinQ || len(h) < off+6 {
+		if t != EthVLAN && t != EthQinQ || len(h) < off+6 {
 			break
 		}
-		tci := uint64(binary.BigEndian.Uint16(h[off+2:]) | vlanPresent)
+		tci := uint64(binary.BigEndian.Uint16(h[off+2:]) | VLANPresent)
 		if i == 0 {
-			k[wordPort] |= tci
+			k[WordPort] |= tci
 		} else {
-			k[wordDst] |= tci
+			k[WordDst] |= tci
 		}
 		off += 4
 	}
@@ -150,16 +139,16 @@ func extractARP(b []byte, k *Key) {
 		return
 	}
 	if op := binary.BigEndian.Uint16(b[6:]); op <= 0xff {
-		k[wordL4] = uint64(op) << shiftProto
+		k[WordL4] = uint64(op) << ShiftProto
 	}
-	k[wordSHA] = uint64(binary.BigEndian.Uint32(b[8:]))<<32 | uint64(binary.BigEndian.Uint16(b[12:]))<<16
-	k[wordTHA] = uint64(binary.BigEndian.Uint32(b[18:]))<<32 | uint64(binary.BigEndian.Uint16(b[22:]))<<16
-	k[wordIPv4] = uint64(binary.BigEndian.Uint32(b[14:]))<<shiftIPSrc | uint64(binary.BigEndian.Uint32(b[24:]))
+	k[WordSHA] = uint64(binary.BigEndian.Uint32(b[8:]))<<32 | uint64(binary.BigEndian.Uint16(b[12:]))<<16
+	k[WordTHA] = uint64(binary.BigEndian.Uint32(b[18:]))<<32 | uint64(binary.BigEndian.Uint16(b[22:]))<<16
+	k[WordIPv4] = uint64(binary.BigEndian.Uint32(b[14:]))<<ShiftIPSrc | uint64(binary.BigEndian.Uint32(b[24:]))
 }
 
 // extractIPv4 reads the IPv4 header at off (RFC 791). n is the frame's length, which may exceed the window's; false says
 // that it does and matters.
-func extractIPv4(h []byte, n, off int, d depth, k *Key) bool {
+func extractIPv4(h []byte, n, off int, d Depth, k *Key) bool {
 	if len(h) < off+ipv4Header {
 		return n < off+ipv4Header
 	}
@@ -169,8 +158,8 @@ func extractIPv4(h []byte, n, off int, d depth, k *Key) bool {
 	if ihl < ipv4Header || ihl > total || total > n-off {
 		return true
 	}
-	k[wordIPv4] = uint64(binary.BigEndian.Uint32(b[12:]))<<shiftIPSrc | uint64(binary.BigEndian.Uint32(b[16:]))
-	w := uint64(b[9])<<shiftProto | uint64(b[1])<<shiftTOS | uint64(b[8])<<shiftTTL
+	k[WordIPv4] = uint64(binary.BigEndian.Uint32(b[12:]))<<ShiftIPSrc | uint64(binary.BigEndian.Uint32(b[16:]))
+	w := uint64(b[9])<<ShiftProto | uint64(b[1])<<ShiftTOS | uint64(b[8])<<ShiftTTL
 	frag := uint64(0)
 	if f := binary.BigEndian.Uint16(b[6:]); f&ipv4FragBits != 0 {
 		frag = fragAny
@@ -178,8 +167,8 @@ func extractIPv4(h []byte, n, off int, d depth, k *Key) bool {
 			frag = fragMask
 		}
 	}
-	k[wordL4] = w | frag<<shiftFrag
-	if d != depthL4 || frag&fragLater != 0 {
+	k[WordL4] = w | frag<<ShiftFrag
+	if d != DepthL4 || frag&FragLater != 0 {
 		return true
 	}
 	return extractL4(h[min(off+ihl, len(h)):], total-ihl, b[9], k)
@@ -187,8 +176,8 @@ func extractIPv4(h []byte, n, off int, d depth, k *Key) bool {
 
 // l4Headers is how much of a protocol's header must be there for its fields to count.
 var l4Headers = [256]uint8{
-	protoTCP: tcpHeader, protoUDP: udpHeader, protoSCTP: sctpHeader,
-	protoICMP: icmpHeader, protoIGMP: icmpHeader, protoICMP6: icmpHeader,
+	ProtoTCP: TCPHeader, ProtoUDP: udpHeader, ProtoSCTP: sctpHeader,
+	ProtoICMP: icmpHeader, ProtoIGMP: icmpHeader, ProtoICMP6: icmpHeader,
 }
 
 // extractL4 reads the ports, or type and code, of the header in h, of which n bytes exist in the datagram. A header
@@ -203,15 +192,15 @@ func extractL4(h []byte, n int, proto uint8, k *Key) bool {
 		return false
 	}
 	switch proto {
-	case protoTCP:
-		if offset := int(h[12]>>4) * 4; offset >= tcpHeader && offset <= n { // RFC 9293 §3.1
-			k[wordL4] |= uint64(binary.BigEndian.Uint32(h))
-			k[wordSrc] |= uint64(binary.BigEndian.Uint16(h[12:]) & 0xfff)
+	case ProtoTCP:
+		if offset := int(h[12]>>4) * 4; offset >= TCPHeader && offset <= n { // RFC 9293 §3.1
+			k[WordL4] |= uint64(binary.BigEndian.Uint32(h))
+			k[WordSrc] |= uint64(binary.BigEndian.Uint16(h[12:]) & 0xfff)
 		}
-	case protoUDP, protoSCTP:
-		k[wordL4] |= uint64(binary.BigEndian.Uint32(h))
+	case ProtoUDP, ProtoSCTP:
+		k[WordL4] |= uint64(binary.BigEndian.Uint32(h))
 	default:
-		k[wordL4] |= uint64(h[0])<<shiftTPSrc | uint64(h[1])
+		k[WordL4] |= uint64(h[0])<<ShiftTPSrc | uint64(h[1])
 	}
 	return true
 }

@@ -1,4 +1,4 @@
-package flowtable
+package ofctl
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"weft/flowtable/flow"
 )
 
 // The texts below go through ParseRule and through ovs-ofctl, and what comes out must be the same.
@@ -269,10 +271,10 @@ func ofctl(t *testing.T, rule string) string {
 }
 
 // sameText brings a rule as Format prints it into the form of ovs-ofctl parse-flow, which writes settings differently.
-func sameText(r *Rule) string {
+func sameText(r *flow.Rule) string {
 	bare := *r
 	bare.Cookie, bare.Table, bare.Flags, bare.IdleTimeout, bare.HardTimeout, bare.Importance = 0, 0, 0, 0, 0, 0
-	return bare.Format(nil)
+	return FormatRule(&bare, nil)
 }
 
 var ofctlSettings = regexp.MustCompile(`(table:\d+|cookie:\S+|idle:\d+|hard:\d+|send_flow_rem|check_overlap|importance:\d+) ?`)
@@ -337,12 +339,12 @@ func TestRulesThatFormatWritesAreReadByOvsOfctl(t *testing.T) {
 		if err != nil {
 			continue // TestRulesReadAsOvsOfctlReadsThem has said so
 		}
-		if ofctl(t, r.Format(nil)) == "" {
-			t.Errorf("%q: ovs-ofctl refuses %q", s, r.Format(nil))
+		if ofctl(t, FormatRule(r, nil)) == "" {
+			t.Errorf("%q: ovs-ofctl refuses %q", s, FormatRule(r, nil))
 		}
-		back, err := ParseRule(r.Format(nil), nil)
+		back, err := ParseRule(FormatRule(r, nil), nil)
 		if err != nil || !back.Equal(r) {
-			t.Errorf("%q: %q reads back as %v, error %v", s, r.Format(nil), back, err)
+			t.Errorf("%q: %q reads back as %v, error %v", s, FormatRule(r, nil), back, err)
 		}
 	}
 }

@@ -1,4 +1,9 @@
-package flowtable
+package ofctl
+
+import (
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+)
 
 import (
 	"bufio"
@@ -16,35 +21,35 @@ import (
 )
 
 // extracted prints a key as ovs-ofctl prints a flow, in full.
-func extracted(f frame) string {
-	var k Key
-	extract(f[:min(len(f), packet.WindowSize)], len(f), 0, depthL4, &k)
+func extracted(f flowtest.Frame) string {
+	var k flow.Key
+	flow.Extract(f[:min(len(f), packet.WindowSize)], len(f), 0, flow.DepthL4, &k)
 	return describe(&k)
 }
 
 // describe prints what a key says in the words that flowWords leaves of ovs-ofctl's.
-func describe(k *Key) string {
+func describe(k *flow.Key) string {
 	var s []string
 	add := func(format string, args ...any) { s = append(s, fmt.Sprintf(format, args...)) }
-	ethType := k[wordPort] >> shiftEthType & 0xffff
-	proto := k[wordL4] >> shiftProto
+	ethType := k[flow.WordPort] >> flow.ShiftEthType & 0xffff
+	proto := k[flow.WordL4] >> flow.ShiftProto
 	add("type=%#x", ethType)
-	add("tag=%#x,%#x", k.outerTag(), k.innerTag())
-	add("src=%s", formatMAC(k[wordSrc]>>shiftEth))
-	add("dst=%s", formatMAC(k[wordDst]>>shiftEth))
+	add("tag=%#x,%#x", k.OuterTag(), k.InnerTag())
+	add("src=%s", FormatMAC(k[flow.WordSrc]>>flow.ShiftEth))
+	add("dst=%s", FormatMAC(k[flow.WordDst]>>flow.ShiftEth))
 	switch ethType {
-	case ethIPv4, ethARP, ethRARP:
-		add("net=%s,%s", formatIPv4(k[wordIPv4]>>shiftIPSrc), formatIPv4(k[wordIPv4]&0xffffffff))
-	case ethIPv6:
-		add("net=%s,%s", ipv6Text(k[wordIPv6S], k[wordIPv6S+1]), ipv6Text(k[wordIPv6D], k[wordIPv6D+1]))
+	case flow.EthIPv4, flow.EthARP, flow.EthRARP:
+		add("net=%s,%s", formatIPv4(k[flow.WordIPv4]>>flow.ShiftIPSrc), formatIPv4(k[flow.WordIPv4]&0xffffffff))
+	case flow.EthIPv6:
+		add("net=%s,%s", ipv6Text(k[flow.WordIPv6S], k[flow.WordIPv6S+1]), ipv6Text(k[flow.WordIPv6D], k[flow.WordIPv6D+1]))
 	}
 	switch ethType {
-	case ethARP, ethRARP:
-		add("op=%d sha=%s tha=%s", proto, formatMAC(k[wordSHA]>>shiftEth), formatMAC(k[wordTHA]>>shiftEth))
-	case ethIPv4, ethIPv6:
-		add("proto=%d tos=%d ttl=%d", proto, k[wordL4]>>shiftTOS&0xff, k[wordL4]>>shiftTTL&0xff)
-		add("frag=%s", []string{"no", "first", "", "later"}[k[wordL4]>>shiftFrag&3])
-		add("ports=%d,%d flags=%#x", k[wordL4]>>shiftTPSrc&0xffff, k[wordL4]&0xffff, k[wordSrc]&0xffff)
+	case flow.EthARP, flow.EthRARP:
+		add("op=%d sha=%s tha=%s", proto, FormatMAC(k[flow.WordSHA]>>flow.ShiftEth), FormatMAC(k[flow.WordTHA]>>flow.ShiftEth))
+	case flow.EthIPv4, flow.EthIPv6:
+		add("proto=%d tos=%d ttl=%d", proto, k[flow.WordL4]>>flow.ShiftTOS&0xff, k[flow.WordL4]>>flow.ShiftTTL&0xff)
+		add("frag=%s", []string{"no", "first", "", "later"}[k[flow.WordL4]>>flow.ShiftFrag&3])
+		add("ports=%d,%d flags=%#x", k[flow.WordL4]>>flow.ShiftTPSrc&0xffff, k[flow.WordL4]&0xffff, k[flow.WordSrc]&0xffff)
 	}
 	return strings.Join(s, " ")
 }
@@ -75,9 +80,9 @@ func flowWords(t *testing.T, line string) string {
 		return ""
 	}
 	ethType, proto := 0, -1
-	for _, s := range append(shorthands, shorthand{"igmp", ethIPv4, protoIGMP}) {
-		if _, ok := v[s.name]; ok && ethType == 0 {
-			ethType, proto = int(s.ethType), int(s.proto)
+	for _, s := range append(flow.Shorthands, flow.Shorthand{Name: "igmp", EthType: flow.EthIPv4, Proto: flow.ProtoIGMP}) {
+		if _, ok := v[s.Name]; ok && ethType == 0 {
+			ethType, proto = int(s.EthType), int(s.Proto)
 		}
 	}
 	if ethType == 0 {
@@ -91,7 +96,7 @@ func flowWords(t *testing.T, line string) string {
 	add("type=%#x", ethType)
 	tag := func(i string) int {
 		if _, ok := v["dl_vlan"+i]; ok {
-			return num("dl_vlan"+i) | vlanPresent | num("dl_vlan_pcp"+i)<<vlanPCPLow
+			return num("dl_vlan"+i) | flow.VLANPresent | num("dl_vlan_pcp"+i)<<flow.VLANPCPLow
 		}
 		return num("vlan_tci" + i)
 	}
@@ -99,13 +104,13 @@ func flowWords(t *testing.T, line string) string {
 	add("src=%s", v["dl_src"])
 	add("dst=%s", v["dl_dst"])
 	switch ethType {
-	case ethIPv4, ethIPv6, ethARP, ethRARP:
+	case flow.EthIPv4, flow.EthIPv6, flow.EthARP, flow.EthRARP:
 		add("net=%s,%s", or("nw_src", "ipv6_src", "arp_spa"), or("nw_dst", "ipv6_dst", "arp_tpa"))
 	}
 	switch ethType {
-	case ethARP, ethRARP:
+	case flow.EthARP, flow.EthRARP:
 		add("op=%d sha=%s tha=%s", num("arp_op"), v["arp_sha"], v["arp_tha"])
-	case ethIPv4, ethIPv6:
+	case flow.EthIPv4, flow.EthIPv6:
 		add("proto=%d tos=%d ttl=%d", proto, num("nw_tos")|num("nw_ecn"), num("nw_ttl"))
 		add("frag=%s", v["nw_frag"])
 		number := func(names ...string) string {
@@ -127,7 +132,7 @@ func flowWords(t *testing.T, line string) string {
 }
 
 // pcap writes frames in the classic capture format.
-func pcap(t *testing.T, frames []frame) string {
+func pcap(t *testing.T, frames []flowtest.Frame) string {
 	t.Helper()
 	le := binary.LittleEndian
 	var b []byte
@@ -149,11 +154,11 @@ func pcap(t *testing.T, frames []frame) string {
 
 func TestFramesReadAsOpenVSwitchReadsThem(t *testing.T) {
 	needOfctl(t)
-	frames := sampleFrames()
+	frames := flowtest.SampleFrames()
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	for samples := frames; len(frames) < 4000; {
-		frames = append(frames, mutate(r, samples[r.IntN(len(samples))]))
+		frames = append(frames, flowtest.Mutate(r, samples[r.IntN(len(samples))]))
 	}
 	out, err := exec.Command("ovs-ofctl", "parse-pcap", pcap(t, frames)).Output()
 	if err != nil {

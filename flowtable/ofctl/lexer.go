@@ -1,4 +1,4 @@
-package flowtable
+package ofctl
 
 import (
 	"fmt"

@@ -1,35 +1,37 @@
-package flowtable
+package ofctl
 
 import (
 	"slices"
 	"strings"
+
+	"weft/flowtable/flow"
 )
 
 // actionSyntax is how one action is written.
 type actionSyntax struct {
 	name  string
 	value bool // takes a value, behind a colon, an equals sign or in parentheses
-	parse func(p *parser, it item) (Action, *SyntaxError)
+	parse func(p *parser, it item) (flow.Action, *SyntaxError)
 }
 
 // simple is an action without a value.
-func simple(name string, kind ActionKind) actionSyntax {
-	return actionSyntax{name, false, func(*parser, item) (Action, *SyntaxError) { return Action{Kind: kind}, nil }}
+func simple(name string, kind flow.ActionKind) actionSyntax {
+	return actionSyntax{name, false, func(*parser, item) (flow.Action, *SyntaxError) { return flow.Action{Kind: kind}, nil }}
 }
 
 // numeric is an action with one number, whose range the action's check knows.
-func numeric(name string, kind ActionKind, limit uint64) actionSyntax {
-	return actionSyntax{name, true, func(_ *parser, it item) (Action, *SyntaxError) {
+func numeric(name string, kind flow.ActionKind, limit uint64) actionSyntax {
+	return actionSyntax{name, true, func(_ *parser, it item) (flow.Action, *SyntaxError) {
 		n, err := number(it.val, name, limit)
-		return Action{Kind: kind, Value: n}, err
+		return flow.Action{Kind: kind, Value: n}, err
 	}}
 }
 
 // ethernet is an action with an Ethernet address.
-func ethernet(name string, kind ActionKind) actionSyntax {
-	return actionSyntax{name, true, func(_ *parser, it item) (Action, *SyntaxError) {
+func ethernet(name string, kind flow.ActionKind) actionSyntax {
+	return actionSyntax{name, true, func(_ *parser, it item) (flow.Action, *SyntaxError) {
 		mac, err := parseMAC(it.val)
-		return Action{Kind: kind, Value: mac, Mask: fullEth}, err
+		return flow.Action{Kind: kind, Value: mac, Mask: flow.FullEth}, err
 	}}
 }
 
@@ -37,23 +39,23 @@ func ethernet(name string, kind ActionKind) actionSyntax {
 // refer to itself through the parse functions.
 func actionTable() []actionSyntax {
 	return []actionSyntax{
-		simple("in_port", ActionInPort),
-		simple("flood", ActionFlood),
-		simple("all", ActionAll),
-		simple("normal", ActionNormal),
-		simple("local", ActionLocal),
-		simple("pop_vlan", ActionPopVLAN),
-		simple("strip_vlan", ActionPopVLAN),
+		simple("in_port", flow.ActionInPort),
+		simple("flood", flow.ActionFlood),
+		simple("all", flow.ActionAll),
+		simple("normal", flow.ActionNormal),
+		simple("local", flow.ActionLocal),
+		simple("pop_vlan", flow.ActionPopVLAN),
+		simple("strip_vlan", flow.ActionPopVLAN),
 		{"output", true, (*parser).parseOutput},
 		{"resubmit", true, (*parser).parseResubmit},
 		{"goto_table", true, (*parser).parseGoto},
-		numeric("push_vlan", ActionPushVLAN, 0xffff),
-		numeric("mod_vlan_vid", ActionModVLANVID, vlanVID),
-		numeric("set_vlan_vid", ActionModVLANVID, vlanVID),
-		numeric("mod_vlan_pcp", ActionModVLANPCP, 7),
-		numeric("set_vlan_pcp", ActionModVLANPCP, 7),
-		ethernet("mod_dl_src", ActionModEthSrc),
-		ethernet("mod_dl_dst", ActionModEthDst),
+		numeric("push_vlan", flow.ActionPushVLAN, 0xffff),
+		numeric("mod_vlan_vid", flow.ActionModVLANVID, flow.VLANVID),
+		numeric("set_vlan_vid", flow.ActionModVLANVID, flow.VLANVID),
+		numeric("mod_vlan_pcp", flow.ActionModVLANPCP, 7),
+		numeric("set_vlan_pcp", flow.ActionModVLANPCP, 7),
+		ethernet("mod_dl_src", flow.ActionModEthSrc),
+		ethernet("mod_dl_dst", flow.ActionModEthDst),
 		{"set_field", true, (*parser).parseSetField},
 	}
 }
@@ -99,7 +101,7 @@ func (p *parser) parseActions(t text) *SyntaxError {
 	return nil
 }
 
-func (p *parser) parseAction(it item) (Action, *SyntaxError) {
+func (p *parser) parseAction(it item) (flow.Action, *SyntaxError) {
 	if it.quoted {
 		return p.parseOutput(item{val: it.key, sep: ':'})
 	}
@@ -112,9 +114,9 @@ func (p *parser) parseAction(it item) (Action, *SyntaxError) {
 		}
 		switch {
 		case s.value && it.sep == 0:
-			return Action{}, it.key.errorf("write "+s.name+":VALUE", "%s is missing a value", s.name)
+			return flow.Action{}, it.key.errorf("write "+s.name+":VALUE", "%s is missing a value", s.name)
 		case !s.value && it.sep != 0:
-			return Action{}, it.key.errorf("write it alone", "%s takes no value", s.name)
+			return flow.Action{}, it.key.errorf("write it alone", "%s takes no value", s.name)
 		}
 		it.val = it.val.trim()
 		return s.parse(p, it)
@@ -125,10 +127,10 @@ func (p *parser) parseAction(it item) (Action, *SyntaxError) {
 		}
 		if c := name[0:1]; c >= "0" && c <= "9" {
 			_, err := parsePort(it.key, "output", p.ports)
-			return Action{}, err
+			return flow.Action{}, err
 		}
 	}
-	return Action{}, p.unknownAction(it, name, table)
+	return flow.Action{}, p.unknownAction(it, name, table)
 }
 
 func (p *parser) unknownAction(it item, name string, table []actionSyntax) *SyntaxError {
@@ -150,41 +152,41 @@ func (p *parser) unknownAction(it item, name string, table []actionSyntax) *Synt
 }
 
 // outputTo is the action that outputs to an ordinary port or LOCAL.
-func outputTo(n uint64) Action {
-	if n == PortLocal {
-		return Action{Kind: ActionLocal}
+func outputTo(n uint64) flow.Action {
+	if n == flow.PortLocal {
+		return flow.Action{Kind: flow.ActionLocal}
 	}
-	return Action{Kind: ActionOutput, Port: uint32(n)}
+	return flow.Action{Kind: flow.ActionOutput, Port: uint32(n)}
 }
 
 // reservedOutputs are the port names that are actions.
 var reservedOutputs = []struct {
 	name string
-	kind ActionKind
+	kind flow.ActionKind
 }{
-	{"in_port", ActionInPort},
-	{"flood", ActionFlood},
-	{"all", ActionAll},
-	{"normal", ActionNormal},
-	{"local", ActionLocal},
+	{"in_port", flow.ActionInPort},
+	{"flood", flow.ActionFlood},
+	{"all", flow.ActionAll},
+	{"normal", flow.ActionNormal},
+	{"local", flow.ActionLocal},
 }
 
-func (p *parser) parseOutput(it item) (Action, *SyntaxError) {
+func (p *parser) parseOutput(it item) (flow.Action, *SyntaxError) {
 	for _, r := range reservedOutputs {
 		if strings.EqualFold(it.val.s, r.name) {
-			return Action{Kind: r.kind}, nil
+			return flow.Action{Kind: r.kind}, nil
 		}
 	}
 	if slices.Contains(unsupportedActions, strings.ToLower(it.val.s)) {
-		return Action{}, it.val.errorf("Open vSwitch has it, Weft does not yet", "output to %s is not supported", it.val.s)
+		return flow.Action{}, it.val.errorf("Open vSwitch has it, Weft does not yet", "output to %s is not supported", it.val.s)
 	}
 	n, err := parsePort(it.val, "output", p.ports)
 	return outputTo(n), err
 }
 
 // parseResubmit reads resubmit:PORT, resubmit(PORT), resubmit(PORT,TABLE) and resubmit(,TABLE).
-func (p *parser) parseResubmit(it item) (Action, *SyntaxError) {
-	a := Action{Kind: ActionResubmit, Port: SamePort, Table: SameTable}
+func (p *parser) parseResubmit(it item) (flow.Action, *SyntaxError) {
+	a := flow.Action{Kind: flow.ActionResubmit, Port: flow.SamePort, Table: flow.SameTable}
 	port, table := it.val, text{"", it.val.col}
 	if it.sep == '(' {
 		port, table, _ = it.val.cut(",")
@@ -202,7 +204,7 @@ func (p *parser) parseResubmit(it item) (Action, *SyntaxError) {
 		a.Port = uint32(n)
 	}
 	if table.s != "" {
-		n, err := number(table, "the table of resubmit", NumTables-1)
+		n, err := number(table, "the table of resubmit", flow.NumTables-1)
 		if err != nil {
 			return a, err
 		}
@@ -211,37 +213,37 @@ func (p *parser) parseResubmit(it item) (Action, *SyntaxError) {
 	return a, nil
 }
 
-func (p *parser) parseGoto(it item) (Action, *SyntaxError) {
-	n, err := number(it.val, "goto_table", NumTables-1)
-	return Action{Kind: ActionGotoTable, Table: uint8(n)}, err
+func (p *parser) parseGoto(it item) (flow.Action, *SyntaxError) {
+	n, err := number(it.val, "goto_table", flow.NumTables-1)
+	return flow.Action{Kind: flow.ActionGotoTable, Table: uint8(n)}, err
 }
 
 // parseSetField reads set_field:VALUE[/MASK]->FIELD.
-func (p *parser) parseSetField(it item) (Action, *SyntaxError) {
+func (p *parser) parseSetField(it item) (flow.Action, *SyntaxError) {
 	val, dst, ok := it.val.cut("->")
 	if !ok {
-		return Action{}, it.val.errorf("write set_field:VALUE->FIELD", "%q has no ->", it.val.s)
+		return flow.Action{}, it.val.errorf("write set_field:VALUE->FIELD", "%q has no ->", it.val.s)
 	}
 	switch dst.s {
 	case "eth_src", "dl_src":
-		return setEth(ActionSetEthSrc, val)
+		return setEth(flow.ActionSetEthSrc, val)
 	case "eth_dst", "dl_dst":
-		return setEth(ActionSetEthDst, val)
+		return setEth(flow.ActionSetEthDst, val)
 	case "vlan_vid":
-		n, err := number(val, "vlan_vid", vlanVID|vlanPresent)
-		return Action{Kind: ActionSetVLANVID, Value: n &^ vlanPresent}, err
+		n, err := number(val, "vlan_vid", flow.VLANVID|flow.VLANPresent)
+		return flow.Action{Kind: flow.ActionSetVLANVID, Value: n &^ flow.VLANPresent}, err
 	case "vlan_pcp", "dl_vlan_pcp":
 		n, err := number(val, dst.s, 7)
-		return Action{Kind: ActionSetVLANPCP, Value: n}, err
+		return flow.Action{Kind: flow.ActionSetVLANPCP, Value: n}, err
 	}
 	const hint = "eth_src, eth_dst, vlan_vid and vlan_pcp can be set"
-	if _, known := findField(dst.s); known || supportedLater(dst.s) {
-		return Action{}, dst.errorf(hint, "setting %s is not supported", dst.s)
+	if _, known := flow.FindField(dst.s); known || supportedLater(dst.s) {
+		return flow.Action{}, dst.errorf(hint, "setting %s is not supported", dst.s)
 	}
-	return Action{}, dst.errorf(hint, "%q is not a field", dst.s)
+	return flow.Action{}, dst.errorf(hint, "%q is not a field", dst.s)
 }
 
-func setEth(kind ActionKind, val text) (Action, *SyntaxError) {
+func setEth(kind flow.ActionKind, val text) (flow.Action, *SyntaxError) {
 	mac, mask, err := parseMaskedMAC(val)
-	return Action{Kind: kind, Value: mac & mask, Mask: mask}, err
+	return flow.Action{Kind: kind, Value: mac & mask, Mask: mask}, err
 }

@@ -1,8 +1,10 @@
-package flowtable
+package ofctl
 
 import (
 	"fmt"
 	"strings"
+
+	"weft/flowtable/flow"
 )
 
 // ParseRule reads a rule in the syntax of "ovs-ofctl add-flow" (ovs-ofctl(8) "Flow Syntax", ovs-fields(7),
@@ -15,7 +17,7 @@ import (
 //
 // Unlike ovs-ofctl, which drops conditions silently when their prerequisite is missing or a later one contradicts them,
 // ParseRule refuses such a rule.
-func ParseRule(s string, ports PortNames) (*Rule, error) {
+func ParseRule(s string, ports PortNames) (*flow.Rule, error) {
 	p := parser{ports: ports, mode: modeAdd}
 	if err := p.run(text{s, 1}); err != nil {
 		return nil, err
@@ -26,29 +28,29 @@ func ParseRule(s string, ports PortNames) (*Rule, error) {
 // ParseFilter reads which rules a dump or a deletion is about, as "ovs-ofctl del-flows" does: conditions, table,
 // cookie/mask, out_port, and with strict also priority, which then is DefaultPriority if absent. A table is optional:
 // none means all.
-func ParseFilter(s string, strict bool, ports PortNames) (Filter, error) {
+func ParseFilter(s string, strict bool, ports PortNames) (flow.Filter, error) {
 	p := parser{ports: ports, mode: modeFilter}
 	p.filter.Strict = strict
 	if err := p.run(text{s, 1}); err != nil {
-		return Filter{}, err
+		return flow.Filter{}, err
 	}
 	return p.filter, nil
 }
 
 // ParseModify reads a modification as "ovs-ofctl mod-flows" does: a filter and the new actions. A cookie without a mask
 // is the new cookie, one with a mask belongs to the filter.
-func ParseModify(s string, strict bool, ports PortNames) (Change, error) {
+func ParseModify(s string, strict bool, ports PortNames) (flow.Change, error) {
 	p := parser{ports: ports, mode: modeModify}
 	p.filter.Strict = strict
 	if err := p.run(text{s, 1}); err != nil {
-		return Change{}, err
+		return flow.Change{}, err
 	}
-	return Change{Command: Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven}, nil
+	return flow.Change{Command: flow.Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven}, nil
 }
 
 // ParseChange reads one line of a file of changes, as "ovs-ofctl add-flows" does: a rule to add, or one of the words
 // add, modify, modify_strict, delete and delete_strict followed by what that command takes.
-func ParseChange(s string, ports PortNames) (Change, error) {
+func ParseChange(s string, ports PortNames) (flow.Change, error) {
 	t := text{s, 1}.trim()
 	word := t.s
 	if i := strings.IndexAny(word, spaces); i >= 0 {
@@ -60,12 +62,12 @@ func ParseChange(s string, ports PortNames) (Change, error) {
 		return ParseModify(rest, word == "modify_strict", ports)
 	case "delete", "delete_strict":
 		f, err := ParseFilter(rest, word == "delete_strict", ports)
-		return Change{Command: Delete, Filter: f}, err
+		return flow.Change{Command: flow.Delete, Filter: f}, err
 	case "add":
 		s = rest
 	}
 	r, err := ParseRule(s, ports)
-	return Change{Command: Add, Rule: r}, err
+	return flow.Change{Command: flow.Add, Rule: r}, err
 }
 
 // parseMode says which command's syntax is meant.
@@ -80,12 +82,12 @@ const (
 type parser struct {
 	ports  PortNames
 	mode   parseMode
-	rule   Rule
-	filter Filter
+	rule   flow.Rule
+	filter flow.Filter
 
-	at          [numFields]int // column at which a field was given, 0 = not
-	actionsAt   []text         // where each action stands, for errors
-	given       []string       // settings given so far
+	at          [flow.NumFields]int // column at which a field was given, 0 = not
+	actionsAt   []text              // where each action stands, for errors
+	given       []string            // settings given so far
 	cookieGiven bool
 	tableGiven  bool
 	prioGiven   bool
@@ -93,7 +95,7 @@ type parser struct {
 
 // run parses everything and checks what only shows when all is known.
 func (p *parser) run(t text) error {
-	p.rule.Priority = DefaultPriority
+	p.rule.Priority = flow.DefaultPriority
 	end := text{"", t.col + len(t.s)}
 	actions, found, err := p.conditions(&t)
 	if err != nil {
@@ -173,8 +175,8 @@ func (p *parser) condition(it item) *SyntaxError {
 	if it.sep == '(' {
 		return it.key.errorf("write "+name+"=VALUE", "%s does not take parentheses", name)
 	}
-	for _, s := range shorthands {
-		if s.name == name {
+	for _, s := range flow.Shorthands {
+		if s.Name == name {
 			return p.shorthand(it, s)
 		}
 	}
@@ -183,15 +185,15 @@ func (p *parser) condition(it item) *SyntaxError {
 		if it.sep != 0 {
 			return it.key.errorf("write dl_vlan=ID", "vlan takes no value")
 		}
-		return p.setMatch(fieldVLANTCI, it.key, value128{lo: vlanPresent}, value128{lo: vlanPresent})
+		return p.setMatch(flow.FieldVLANTCI, it.key, value128{lo: flow.VLANPresent}, value128{lo: flow.VLANPresent})
 	case "eth":
 		return nil
 	}
-	if id, ok := findField(name); ok {
+	if id, ok := flow.FindField(name); ok {
 		if it.sep == 0 {
 			return it.key.errorf("write "+name+"=VALUE", "%s is missing a value", name)
 		}
-		val, mask, err := parseValue(&fields[id], it.val, p.ports)
+		val, mask, err := parseValue(&flow.Fields[id], it.val, p.ports)
 		if err != nil {
 			return err
 		}
@@ -208,11 +210,11 @@ func (p *parser) unknownKey(key text) *SyntaxError {
 		return key.errorf("Open vSwitch has it, Weft does not yet", "field %s is not supported", key.s)
 	}
 	var words []string
-	for i := range fields {
-		words = append(append(words, fields[i].name), fields[i].aliases...)
+	for i := range flow.Fields {
+		words = append(append(words, flow.Fields[i].Name), flow.Fields[i].Aliases...)
 	}
-	for _, s := range shorthands {
-		words = append(words, s.name)
+	for _, s := range flow.Shorthands {
+		words = append(words, s.Name)
 	}
 	for _, s := range settings {
 		words = append(words, s.name)
@@ -226,7 +228,7 @@ func (p *parser) unknownKey(key text) *SyntaxError {
 
 // supportedLater reports whether name is one of Open vSwitch's fields that Weft lacks.
 func supportedLater(name string) bool {
-	for _, u := range unsupportedFields {
+	for _, u := range flow.UnsupportedFields {
 		if u == name {
 			return true
 		}
@@ -239,31 +241,31 @@ func supportedLater(name string) bool {
 	return false
 }
 
-func (p *parser) shorthand(it item, s shorthand) *SyntaxError {
+func (p *parser) shorthand(it item, s flow.Shorthand) *SyntaxError {
 	if it.sep != 0 {
-		return it.key.errorf("write it alone", "%s takes no value", s.name)
+		return it.key.errorf("write it alone", "%s takes no value", s.Name)
 	}
 	full := value128{lo: 0xffff}
-	if err := p.setMatch(fieldEthType, it.key, value128{lo: uint64(s.ethType)}, full); err != nil {
+	if err := p.setMatch(flow.FieldEthType, it.key, value128{lo: uint64(s.EthType)}, full); err != nil {
 		return err
 	}
-	if s.proto == anyProto {
+	if s.Proto == flow.AnyProto {
 		return nil
 	}
-	return p.setMatch(fieldIPProto, it.key, value128{lo: uint64(s.proto)}, value128{lo: 0xff})
+	return p.setMatch(flow.FieldIPProto, it.key, value128{lo: uint64(s.Proto)}, value128{lo: 0xff})
 }
 
 // setMatch adds a condition. One that contradicts an earlier one is an error, one that repeats it is not.
-func (p *parser) setMatch(id fieldID, at text, val, mask value128) *SyntaxError {
-	f := &fields[id]
+func (p *parser) setMatch(id flow.FieldID, at text, val, mask value128) *SyntaxError {
+	f := &flow.Fields[id]
 	p.at[id] = at.col
-	if f.width == 128 {
-		if err := p.setBits(f.word, at, val.hi, mask.hi); err != nil {
+	if f.Width == 128 {
+		if err := p.setBits(f.Word, at, val.hi, mask.hi); err != nil {
 			return err
 		}
-		return p.setBits(f.word+1, at, val.lo, mask.lo)
+		return p.setBits(f.Word+1, at, val.lo, mask.lo)
 	}
-	return p.setBits(f.word, at, val.lo<<f.shift, mask.lo<<f.shift)
+	return p.setBits(f.Word, at, val.lo<<f.Shift, mask.lo<<f.Shift)
 }
 
 func (p *parser) setBits(word uint8, at text, val, mask uint64) *SyntaxError {
@@ -278,26 +280,26 @@ func (p *parser) setBits(word uint8, at text, val, mask uint64) *SyntaxError {
 
 // prerequisites checks that every field given has what it needs.
 func (p *parser) prerequisites() *SyntaxError {
-	for id := range fields {
-		f := &fields[id]
-		if p.at[id] == 0 || f.need == nil || f.need.fulfilled(&p.rule.Match) {
+	for id := range flow.Fields {
+		f := &flow.Fields[id]
+		if p.at[id] == 0 || f.Need == nil || f.Need.Fulfilled(&p.rule.Match) {
 			continue
 		}
-		var bits Key
-		f.maskBits(&bits)
-		if p.rule.Match.Mask[f.word]&bits[f.word] == 0 && (f.width != 128 || p.rule.Match.Mask[f.word+1] == 0) {
+		var bits flow.Key
+		f.MaskBits(&bits)
+		if p.rule.Match.Mask[f.Word]&bits[f.Word] == 0 && (f.Width != 128 || p.rule.Match.Mask[f.Word+1] == 0) {
 			continue // given as "any"
 		}
-		return text{"", p.at[id]}.errorf(f.need.hint, "%s needs a condition that is missing", f.name)
+		return text{"", p.at[id]}.errorf(f.Need.Hint, "%s needs a condition that is missing", f.Name)
 	}
 	m := &p.rule.Match
-	if !m.icmpWhole() {
-		return text{"", max(p.at[fieldTPSrc], p.at[fieldTPDst])}.errorf(
+	if !m.ICMPWhole() {
+		return text{"", max(p.at[flow.FieldTPSrc], p.at[flow.FieldTPDst])}.errorf(
 			"write icmp_type and icmp_code, 0 to 255, without a mask", "ICMP has no ports")
 	}
-	const later, l4 = uint64(fragLater) << shiftFrag, uint64(0xffffffff)
-	if m.Key[wordL4]&later != 0 && (m.Mask[wordL4]&l4 != 0 || m.Mask[wordSrc]&0xffff != 0) {
-		return text{"", p.at[fieldFrag]}.errorf(
+	const later, l4 = uint64(flow.FragLater) << flow.ShiftFrag, uint64(0xffffffff)
+	if m.Key[flow.WordL4]&later != 0 && (m.Mask[flow.WordL4]&l4 != 0 || m.Mask[flow.WordSrc]&0xffff != 0) {
+		return text{"", p.at[flow.FieldFrag]}.errorf(
 			"later fragments carry no ports, flags, type or code; use nw_frag=first or none",
 			"nw_frag=later excludes conditions on the transport header")
 	}
@@ -306,13 +308,13 @@ func (p *parser) prerequisites() *SyntaxError {
 
 // checkActions validates the actions against the match and says where they stand.
 func (p *parser) checkActions() error {
-	err := validateActions(&p.rule)
+	err := flow.ValidateActions(&p.rule)
 	if err == nil {
 		return nil
 	}
-	ae, ok := err.(*actionError)
-	if !ok || ae.i >= len(p.actionsAt) {
+	ae, ok := err.(*flow.ActionError)
+	if !ok || ae.I >= len(p.actionsAt) {
 		return fmt.Errorf("flowtable: check actions: %w", err)
 	}
-	return p.actionsAt[ae.i].errorf(ae.hint, "%s", ae.msg)
+	return p.actionsAt[ae.I].errorf(ae.Hint, "%s", ae.Msg)
 }

@@ -1,4 +1,4 @@
-package flowtable
+package ofctl
 
 import (
 	"encoding/binary"
@@ -6,37 +6,39 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"weft/flowtable/flow"
 )
 
 // value128 is a field's value or mask, in hi only when the field is wider than 64 bits.
 type value128 struct{ hi, lo uint64 }
 
 // parseValue reads the value of f, and its mask: all bits when none is given.
-func parseValue(f *field, v text, ports PortNames) (val, mask value128, err *SyntaxError) {
+func parseValue(f *flow.Field, v text, ports PortNames) (val, mask value128, err *SyntaxError) {
 	if v.s == "" {
-		return val, mask, v.errorf("write "+f.name+"=VALUE", "%s is missing a value", f.name)
+		return val, mask, v.errorf("write "+f.Name+"=VALUE", "%s is missing a value", f.Name)
 	}
 	if v.s == "*" {
 		return value128{}, value128{}, nil
 	}
-	if !f.mask && f.syntax != synPort && strings.Contains(v.s, "/") {
-		return val, mask, v.errorf("write the value alone", "%s takes no mask", f.name)
+	if !f.Mask && f.Syntax != flow.SynPort && strings.Contains(v.s, "/") {
+		return val, mask, v.errorf("write the value alone", "%s takes no mask", f.Name)
 	}
-	switch f.syntax {
-	case synMAC:
+	switch f.Syntax {
+	case flow.SynMAC:
 		val.lo, mask.lo, err = parseMaskedMAC(v)
-	case synIPv4:
+	case flow.SynIPv4:
 		val.lo, mask.lo, err = parseMaskedIPv4(v)
-	case synIPv6:
+	case flow.SynIPv6:
 		val, mask, err = parseMaskedIPv6(v)
-	case synPort:
-		val.lo, err = parsePort(v, f.name, ports)
-		mask.lo = 1<<f.width - 1
-	case synFrag:
+	case flow.SynPort:
+		val.lo, err = parsePort(v, f.Name, ports)
+		mask.lo = 1<<f.Width - 1
+	case flow.SynFrag:
 		val.lo, mask.lo, err = parseFrag(v)
-	case synTCPFlags:
+	case flow.SynTCPFlags:
 		val.lo, mask.lo, err = parseTCPFlags(v)
-	case synVLANID, synVLANVID, synVLANTCI, synVLANPCP:
+	case flow.SynVLANID, flow.SynVLANVID, flow.SynVLANTCI, flow.SynVLANPCP:
 		val.lo, mask.lo, err = parseVLANMatch(f, v)
 	default:
 		val.lo, mask.lo, err = parseNumber(f, v)
@@ -46,53 +48,53 @@ func parseValue(f *field, v text, ports PortNames) (val, mask value128, err *Syn
 	return val, mask, err
 }
 
-func parseNumber(f *field, v text) (val, mask uint64, err *SyntaxError) {
+func parseNumber(f *flow.Field, v text) (val, mask uint64, err *SyntaxError) {
 	head, tail, masked := v.cut("/")
-	if val, err = number(head, f.name, f.max); err != nil {
+	if val, err = number(head, f.Name, f.Max); err != nil {
 		return 0, 0, err
 	}
-	mask = 1<<f.width - 1
+	mask = 1<<f.Width - 1
 	if masked {
-		if mask, err = number(tail, f.name, mask); err != nil {
+		if mask, err = number(tail, f.Name, mask); err != nil {
 			return 0, 0, err
 		}
 	}
-	switch f.syntax {
-	case synTOS:
+	switch f.Syntax {
+	case flow.SynTOS:
 		mask = 0xfc
-	case synDSCP:
+	case flow.SynDSCP:
 		val, mask = val<<2, 0xfc
 	}
 	return val, mask, nil
 }
 
 // parseVLANMatch turns the four ways to write a tag into bits of the tag's control information.
-func parseVLANMatch(f *field, v text) (val, mask uint64, err *SyntaxError) {
+func parseVLANMatch(f *flow.Field, v text) (val, mask uint64, err *SyntaxError) {
 	head, tail, masked := v.cut("/")
-	if val, err = number(head, f.name, f.max); err != nil {
+	if val, err = number(head, f.Name, f.Max); err != nil {
 		return 0, 0, err
 	}
 	if masked {
-		if mask, err = number(tail, f.name, 0xffff); err != nil {
+		if mask, err = number(tail, f.Name, 0xffff); err != nil {
 			return 0, 0, err
 		}
 	}
-	switch f.syntax {
-	case synVLANID:
+	switch f.Syntax {
+	case flow.SynVLANID:
 		switch {
 		case val == 0xffff:
 			return 0, 0xffff, nil
-		case val > vlanVID:
-			return 0, 0, v.errorf("VLAN ids are 0 to 4095; 0xffff means untagged", "%s is too large for %s", v.s, f.name)
+		case val > flow.VLANVID:
+			return 0, 0, v.errorf("VLAN ids are 0 to 4095; 0xffff means untagged", "%s is too large for %s", v.s, f.Name)
 		}
-		return val | vlanPresent, vlanVID | vlanPresent, nil
-	case synVLANPCP:
-		return val<<vlanPCPLow | vlanPresent, vlanPCP | vlanPresent, nil
-	case synVLANVID:
+		return val | flow.VLANPresent, flow.VLANVID | flow.VLANPresent, nil
+	case flow.SynVLANPCP:
+		return val<<flow.VLANPCPLow | flow.VLANPresent, flow.VLANPCP | flow.VLANPresent, nil
+	case flow.SynVLANVID:
 		if !masked {
-			mask = vlanVID | vlanPresent
-		} else if mask&^(vlanVID|vlanPresent) != 0 {
-			return 0, 0, tail.errorf("the widest mask is 0x1fff", "mask %s is too wide for %s", tail.s, f.name)
+			mask = flow.VLANVID | flow.VLANPresent
+		} else if mask&^(flow.VLANVID|flow.VLANPresent) != 0 {
+			return 0, 0, tail.errorf("the widest mask is 0x1fff", "mask %s is too wide for %s", tail.s, f.Name)
 		}
 	default:
 		if !masked {
@@ -100,9 +102,9 @@ func parseVLANMatch(f *field, v text) (val, mask uint64, err *SyntaxError) {
 		}
 	}
 	val &= mask
-	if mask&vlanPresent != 0 && val&vlanPresent == 0 && val != 0 {
-		return 0, 0, v.errorf(fmt.Sprintf("set the bit 0x1000, which means that a tag is present: %#x", val|vlanPresent),
-			"%s=%s can match no packet", f.name, v.s)
+	if mask&flow.VLANPresent != 0 && val&flow.VLANPresent == 0 && val != 0 {
+		return 0, 0, v.errorf(fmt.Sprintf("set the bit 0x1000, which means that a tag is present: %#x", val|flow.VLANPresent),
+			"%s=%s can match no packet", f.Name, v.s)
 	}
 	return val, mask, nil
 }
@@ -112,7 +114,7 @@ func parseMaskedMAC(v text) (val, mask uint64, err *SyntaxError) {
 	if val, err = parseMAC(head); err != nil {
 		return 0, 0, err
 	}
-	mask = fullEth
+	mask = flow.FullEth
 	if masked {
 		mask, err = parseMAC(tail)
 	}
@@ -195,22 +197,10 @@ func parseIPv6(v text) (value128, *SyntaxError) {
 	return value128{binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])}, nil
 }
 
-// fragNames are the values of nw_frag.
-var fragNames = []struct {
-	name      string
-	val, mask uint64
-}{
-	{"no", 0, fragMask},
-	{"yes", fragAny, fragAny},
-	{"first", fragAny, fragMask},
-	{"later", fragMask, fragMask},
-	{"not_later", 0, fragLater},
-}
-
 func parseFrag(v text) (val, mask uint64, err *SyntaxError) {
-	for _, n := range fragNames {
-		if n.name == v.s {
-			return n.val, n.mask, nil
+	for _, n := range flow.FragNames {
+		if n.Name == v.s {
+			return n.Val, n.Mask, nil
 		}
 	}
 	return 0, 0, v.errorf("use no, yes, first, later or not_later", "unknown fragment type %q", v.s)
@@ -299,15 +289,15 @@ func parsePort(v text, what string, ports PortNames) (uint64, *SyntaxError) {
 		if c := name[0]; c >= '0' && c <= '9' {
 			n, err := number(v, what, 0xffffffff)
 			switch {
-			case err == nil && (n == PortLocal || n == 0xfffe): // OpenFlow 1.1's and 1.0's number of LOCAL
-				return PortLocal, nil
-			case err == nil && n >= 1 && n <= MaxPort:
+			case err == nil && (n == flow.PortLocal || n == 0xfffe): // OpenFlow 1.1's and 1.0's number of LOCAL
+				return flow.PortLocal, nil
+			case err == nil && n >= 1 && n <= flow.MaxPort:
 				return n, nil
 			}
 			// A name may start with a digit.
 		}
 		if strings.EqualFold(name, "local") {
-			return PortLocal, nil
+			return flow.PortLocal, nil
 		}
 	}
 	if ports != nil {
@@ -315,6 +305,6 @@ func parsePort(v text, what string, ports PortNames) (uint64, *SyntaxError) {
 			return uint64(n), nil
 		}
 	}
-	return 0, v.errorf(fmt.Sprintf("use the name of a port of this bridge, LOCAL, or a number from 1 to %d", MaxPort),
+	return 0, v.errorf(fmt.Sprintf("use the name of a port of this bridge, LOCAL, or a number from 1 to %d", flow.MaxPort),
 		"%s: unknown port %s", what, v.s)
 }

@@ -1,0 +1,243 @@
+package flow
+
+// FieldID names a row of the table of fields.
+type FieldID uint8
+
+const (
+	FieldInPort FieldID = iota
+	FieldEthSrc
+	FieldEthDst
+	FieldEthType
+	FieldVLANTCI
+	fieldVLANID
+	fieldVLANVID
+	fieldVLANPCP
+	FieldIPSrc
+	FieldIPDst
+	FieldIPv6Src
+	FieldIPv6Dst
+	FieldIPProto
+	fieldTOS
+	fieldDSCP
+	FieldECN
+	FieldTTL
+	FieldFrag
+	FieldTPSrc
+	FieldTPDst
+	fieldTCPSrc
+	fieldTCPDst
+	fieldUDPSrc
+	fieldUDPDst
+	fieldSCTPSrc
+	fieldSCTPDst
+	FieldTCPFlags
+	FieldICMPType
+	FieldICMPCode
+	fieldICMP6Type
+	fieldICMP6Code
+	FieldARPOp
+	FieldARPSPA
+	FieldARPTPA
+	FieldARPSHA
+	FieldARPTHA
+	NumFields
+)
+
+// syntax is how a field's value is written.
+type syntax uint8
+
+const (
+	synDecimal syntax = iota
+	synHex
+	SynPort
+	SynMAC
+	SynIPv4
+	SynIPv6
+	SynVLANID  // dl_vlan: 0 to 4095, or 0xffff for untagged
+	SynVLANVID // vlan_vid: with the present bit
+	SynVLANTCI
+	SynVLANPCP
+	SynFrag
+	SynTOS // two low bits do not count
+	SynDSCP
+	SynTCPFlags
+)
+
+// combo is one way to fulfil a prerequisite: an EtherType, and a protocol unless that is anyProto.
+type combo struct {
+	ethType uint16
+	proto   int16
+}
+
+const AnyProto = -1
+
+// prereq is what a rule must match before it may match a field, and what to tell somebody who forgot it.
+type prereq struct {
+	any  []combo // empty: nothing
+	Hint string
+}
+
+// Field is one row of the table of fields: where the field lies in a key and how people write it.
+type Field struct {
+	Name    string // as printed
+	Aliases []string
+	Word    uint8
+	Shift   uint8
+	Width   uint8 // bits; 128 is two words, high first
+	Max     uint64
+	Mask    bool // a mask may be given
+	Syntax  syntax
+	Need    *prereq
+}
+
+var (
+	needIP    = &prereq{[]combo{{EthIPv4, AnyProto}, {EthIPv6, AnyProto}}, "add ip or ipv6 to the match"}
+	needIPv6  = &prereq{[]combo{{EthIPv6, AnyProto}}, "add ipv6 to the match"}
+	needProto = &prereq{
+		[]combo{{EthIPv4, AnyProto}, {EthIPv6, AnyProto}, {EthARP, AnyProto}, {EthRARP, AnyProto}},
+		"add ip, ipv6 or arp to the match",
+	}
+	needNet = &prereq{
+		[]combo{{EthIPv4, AnyProto}, {EthARP, AnyProto}, {EthRARP, AnyProto}},
+		"add ip to the match (or arp; IPv6 addresses are ipv6_src and ipv6_dst)",
+	}
+	needARP = &prereq{[]combo{{EthARP, AnyProto}, {EthRARP, AnyProto}}, "add arp or rarp to the match"}
+	needL4  = &prereq{
+		[]combo{
+			{EthIPv4, ProtoTCP},
+			{EthIPv6, ProtoTCP},
+			{EthIPv4, ProtoUDP},
+			{EthIPv6, ProtoUDP},
+			{EthIPv4, ProtoSCTP},
+			{EthIPv6, ProtoSCTP},
+			{EthIPv4, ProtoICMP},
+			{EthIPv6, ProtoICMP6},
+		},
+		"add tcp, udp, sctp, tcp6, udp6 or sctp6 to the match",
+	}
+	needTCP   = &prereq{[]combo{{EthIPv4, ProtoTCP}, {EthIPv6, ProtoTCP}}, "add tcp or tcp6 to the match"}
+	needUDP   = &prereq{[]combo{{EthIPv4, ProtoUDP}, {EthIPv6, ProtoUDP}}, "add udp or udp6 to the match"}
+	needSCTP  = &prereq{[]combo{{EthIPv4, ProtoSCTP}, {EthIPv6, ProtoSCTP}}, "add sctp or sctp6 to the match"}
+	needICMP  = &prereq{[]combo{{EthIPv4, ProtoICMP}, {EthIPv6, ProtoICMP6}}, "add icmp or icmp6 to the match"}
+	needICMP6 = &prereq{[]combo{{EthIPv6, ProtoICMP6}}, "add icmp6 to the match"}
+)
+
+// Fields is the table. Names are ovs-ofctl's (ovs-fields(7)); the first is the one that is printed.
+var Fields = [NumFields]Field{
+	FieldInPort:    {"in_port", nil, WordPort, ShiftInPort, 32, 0xffffffff, false, SynPort, nil},
+	FieldEthSrc:    {"dl_src", []string{"eth_src"}, WordSrc, ShiftEth, 48, 0, true, SynMAC, nil},
+	FieldEthDst:    {"dl_dst", []string{"eth_dst"}, WordDst, ShiftEth, 48, 0, true, SynMAC, nil},
+	FieldEthType:   {"dl_type", []string{"eth_type"}, WordPort, ShiftEthType, 16, 0xffff, false, synHex, nil},
+	FieldVLANTCI:   {"vlan_tci", nil, WordPort, 0, 16, 0xffff, true, SynVLANTCI, nil},
+	fieldVLANID:    {"dl_vlan", nil, WordPort, 0, 16, 0xffff, false, SynVLANID, nil},
+	fieldVLANVID:   {"vlan_vid", nil, WordPort, 0, 16, 0x1fff, true, SynVLANVID, nil},
+	fieldVLANPCP:   {"dl_vlan_pcp", []string{"vlan_pcp"}, WordPort, 0, 16, 7, false, SynVLANPCP, nil},
+	FieldIPSrc:     {"nw_src", []string{"ip_src"}, WordIPv4, ShiftIPSrc, 32, 0, true, SynIPv4, needNet},
+	FieldIPDst:     {"nw_dst", []string{"ip_dst"}, WordIPv4, 0, 32, 0, true, SynIPv4, needNet},
+	FieldIPv6Src:   {"ipv6_src", nil, WordIPv6S, 0, 128, 0, true, SynIPv6, needIPv6},
+	FieldIPv6Dst:   {"ipv6_dst", nil, WordIPv6D, 0, 128, 0, true, SynIPv6, needIPv6},
+	FieldIPProto:   {"nw_proto", []string{"ip_proto"}, WordL4, ShiftProto, 8, 255, false, synDecimal, needProto},
+	fieldTOS:       {"nw_tos", nil, WordL4, ShiftTOS, 8, 255, false, SynTOS, needIP},
+	fieldDSCP:      {"ip_dscp", nil, WordL4, ShiftTOS, 8, 63, false, SynDSCP, needIP},
+	FieldECN:       {"nw_ecn", []string{"ip_ecn"}, WordL4, ShiftTOS, 2, 3, false, synDecimal, needIP},
+	FieldTTL:       {"nw_ttl", nil, WordL4, ShiftTTL, 8, 255, false, synDecimal, needIP},
+	FieldFrag:      {"nw_frag", []string{"ip_frag"}, WordL4, ShiftFrag, 8, 0, false, SynFrag, needIP},
+	FieldTPSrc:     {"tp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needL4},
+	FieldTPDst:     {"tp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needL4},
+	fieldTCPSrc:    {"tcp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needTCP},
+	fieldTCPDst:    {"tcp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needTCP},
+	fieldUDPSrc:    {"udp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needUDP},
+	fieldUDPDst:    {"udp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needUDP},
+	fieldSCTPSrc:   {"sctp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needSCTP},
+	fieldSCTPDst:   {"sctp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needSCTP},
+	FieldTCPFlags:  {"tcp_flags", nil, WordSrc, 0, 16, 0xfff, true, SynTCPFlags, needTCP},
+	FieldICMPType:  {"icmp_type", nil, WordL4, ShiftTPSrc, 16, 255, false, synDecimal, needICMP},
+	FieldICMPCode:  {"icmp_code", nil, WordL4, 0, 16, 255, false, synDecimal, needICMP},
+	fieldICMP6Type: {"icmpv6_type", nil, WordL4, ShiftTPSrc, 16, 255, false, synDecimal, needICMP6},
+	fieldICMP6Code: {"icmpv6_code", nil, WordL4, 0, 16, 255, false, synDecimal, needICMP6},
+	FieldARPOp:     {"arp_op", nil, WordL4, ShiftProto, 8, 255, false, synDecimal, needARP},
+	FieldARPSPA:    {"arp_spa", nil, WordIPv4, ShiftIPSrc, 32, 0, true, SynIPv4, needARP},
+	FieldARPTPA:    {"arp_tpa", nil, WordIPv4, 0, 32, 0, true, SynIPv4, needARP},
+	FieldARPSHA:    {"arp_sha", nil, WordSHA, ShiftEth, 48, 0, true, SynMAC, needARP},
+	FieldARPTHA:    {"arp_tha", nil, WordTHA, ShiftEth, 48, 0, true, SynMAC, needARP},
+}
+
+// Shorthand is a word that stands for an EtherType and perhaps a protocol.
+type Shorthand struct {
+	Name    string
+	EthType uint16
+	Proto   int16
+}
+
+// shorthands, in the order in which printing tries them.
+var Shorthands = []Shorthand{
+	{"tcp", EthIPv4, ProtoTCP},
+	{"udp", EthIPv4, ProtoUDP},
+	{"icmp", EthIPv4, ProtoICMP},
+	{"sctp", EthIPv4, ProtoSCTP},
+	{"tcp6", EthIPv6, ProtoTCP},
+	{"udp6", EthIPv6, ProtoUDP},
+	{"icmp6", EthIPv6, ProtoICMP6},
+	{"sctp6", EthIPv6, ProtoSCTP},
+	{"ip", EthIPv4, AnyProto},
+	{"ipv4", EthIPv4, AnyProto},
+	{"ipv6", EthIPv6, AnyProto},
+	{"ip6", EthIPv6, AnyProto},
+	{"arp", EthARP, AnyProto},
+	{"rarp", EthRARP, AnyProto},
+	{"mpls", EthMPLS, AnyProto},
+	{"mplsm", ethMPLSMC, AnyProto},
+}
+
+// UnsupportedFields are names that ovs-ofctl knows and this version does not, for a better error.
+var UnsupportedFields = []string{
+	"ipv6_label", "nd_target", "nd_sll", "nd_tll", "nd_options_type", "nd_reserved", "mpls_label", "mpls_tc", "mpls_bos",
+	"mpls_ttl", "metadata", "pkt_mark", "skb_priority", "tun_id", "tunnel_id", "tun_src", "tun_dst", "tun_flags",
+	"in_phy_port", "conj_id", "ct_state", "ct_zone", "ct_mark", "ct_label", "recirc_id", "dp_hash", "packet_type",
+	"actset_output", "nsh_flags", "eth_type_outer", "in_port_oxm",
+}
+
+func FindField(name string) (FieldID, bool) {
+	for i := range Fields {
+		if Fields[i].Name == name {
+			return FieldID(i), true
+		}
+		for _, a := range Fields[i].Aliases {
+			if a == name {
+				return FieldID(i), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// Get returns a field's value from k; only of fields up to 64 bits.
+func (f *Field) Get(k *Key) uint64 { return k[f.Word] >> f.Shift & (1<<f.Width - 1) }
+
+// Fulfilled reports whether m looks at what p demands, exactly.
+func (p *prereq) Fulfilled(m *Match) bool {
+	const ethTypeMask = uint64(0xffff) << ShiftEthType
+	const protoMask = uint64(0xff) << ShiftProto
+	for _, c := range p.any {
+		if m.Mask[WordPort]&ethTypeMask != ethTypeMask || uint16(m.Key[WordPort]>>ShiftEthType) != c.ethType {
+			continue
+		}
+		if c.proto == AnyProto ||
+			m.Mask[WordL4]&protoMask == protoMask && m.Key[WordL4]>>ShiftProto == uint64(c.proto) {
+			return true
+		}
+	}
+	return false
+}
+
+// FragNames are the values of nw_frag.
+var FragNames = []struct {
+	Name      string
+	Val, Mask uint64
+}{
+	{"no", 0, fragMask},
+	{"yes", fragAny, fragAny},
+	{"first", fragAny, fragMask},
+	{"later", fragMask, fragMask},
+	{"not_later", 0, FragLater},
+}
