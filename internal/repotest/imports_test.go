@@ -15,6 +15,7 @@ const anything = "*"
 var imports = map[string][]string{
 	"internal/sys":        {},
 	"internal/packet":     {},
+	"internal/vfiouser":   {"internal/sys"},
 	"switch/control":      {},
 	"switch/metrics":      {},
 	"numa":                {"internal/sys"},
@@ -32,8 +33,19 @@ var imports = map[string][]string{
 	"switch":              {"pmd", "flowtable", "flowtable/flow", "flowtable/ofctl", "numa", "internal/packet"},
 	"cmd/weft":            {anything},
 
+	// The model of a network card.
+	"pmd/i40e/i40esim":          {"internal/sys", "internal/vfiouser", "pmd/i40e/i40esim/..."},
+	"pmd/i40e/i40esim/adminq":   {},
+	"pmd/i40e/i40esim/ddp":      {},
+	"pmd/i40e/i40esim/virtchnl": {"pmd/i40e/i40esim/adminq"},
+	"pmd/i40e/i40esim/frame":    {},
+	"pmd/i40e/i40esim/lan":      {"pmd/i40e/i40esim/frame"},
+	"pmd/i40e/i40esim/wire":     {"internal/sys"},
+	"cmd/weft-i40esim":          {"pmd/i40e/i40esim/...", "internal/vfiouser"},
+
 	// What starts the program instead of being part of it.
 	"internal/repotest":       {},
+	"internal/flowdiff":       {"switch", "pmd/memport", "numa", "internal/packet", "internal/e2e/host"},
 	"internal/e2e":            {"internal/e2e/..."},
 	"internal/e2e/agent":      {},
 	"internal/e2e/guest":      {},
@@ -44,6 +56,8 @@ var imports = map[string][]string{
 	"internal/e2e/ovs":        {"internal/e2e/host"},
 	"internal/e2e/daemon":     {"internal/e2e/host"},
 	"internal/e2e/demo":       {"internal/e2e/..."},
+	"internal/e2e/trixie":     {"internal/e2e/host"},
+	"internal/e2e/i40e":       {"internal/e2e/...", "internal/sys", "internal/vfiouser", "pmd/i40e/i40esim/..."},
 	"benchmarks/compare":      {"internal/e2e/..."},
 }
 
