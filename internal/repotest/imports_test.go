@@ -35,7 +35,7 @@ var imports = map[string][]string{
 
 	// The model of a network card.
 	"pmd/i40e/i40esim":          {"internal/sys", "internal/vfiouser", "pmd/i40e/i40esim/..."},
-	"pmd/i40e/i40esim/adminq":   {},
+	"pmd/i40e/i40esim/adminq":   {"pmd/i40e/i40esim/ddp"}, // in tests
 	"pmd/i40e/i40esim/ddp":      {},
 	"pmd/i40e/i40esim/virtchnl": {"pmd/i40e/i40esim/adminq"},
 	"pmd/i40e/i40esim/frame":    {},
