@@ -162,7 +162,7 @@ func (c *composer) setTag(a *flow.Action) {
 
 func (c *composer) setEth(kind OpKind, word *uint64, a *flow.Action) {
 	mac := *word>>flow.ShiftEth&^a.Mask&flow.FullEth | a.Value
-	c.emit(Op{Kind: kind, B: mac})
+	c.emit(Op{Kind: kind, B: mac, Mask: flow.FullEth})
 	*word = *word&^flow.MaskEth | mac<<flow.ShiftEth
 }
 

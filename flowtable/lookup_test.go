@@ -323,7 +323,7 @@ func FuzzExtract(f *testing.F) {
 		f.Add([]byte(s), uint16(1000))
 	}
 	var union flow.Key
-	for w := range union {
+	for w := range flow.PacketWords {
 		union[w] = math.MaxUint64
 	}
 	everything, batch := makeLayout(&union), packet.NewBatch(nil)

@@ -143,7 +143,9 @@ func (r *modelRun) table(table uint8, port uint32) {
 	}
 }
 
-func (r *modelRun) op(kind OpKind, a uint32, b uint64) { r.ops = append(r.ops, Op{kind, a, b}) }
+func (r *modelRun) op(kind OpKind, a uint32, b uint64) {
+	r.ops = append(r.ops, Op{Kind: kind, A: a, B: b})
+}
 
 func (r *modelRun) action(table uint8, a flow.Action) {
 	tag, inner := r.key[flow.WordPort]&0xffff, r.key[flow.WordDst]&0xffff
@@ -191,10 +193,12 @@ func (r *modelRun) action(table uint8, a flow.Action) {
 	case flow.ActionModEthSrc, flow.ActionSetEthSrc:
 		mac := r.key[flow.WordSrc]>>16&^a.Mask | a.Value
 		r.op(OpSetEthSrc, 0, mac)
+		r.ops[len(r.ops)-1].Mask = flow.FullEth
 		r.key[flow.WordSrc] = r.key[flow.WordSrc]&0xffff | mac<<16
 	case flow.ActionModEthDst, flow.ActionSetEthDst:
 		mac := r.key[flow.WordDst]>>16&^a.Mask | a.Value
 		r.op(OpSetEthDst, 0, mac)
+		r.ops[len(r.ops)-1].Mask = flow.FullEth
 		r.key[flow.WordDst] = r.key[flow.WordDst]&0xffff | mac<<16
 	case flow.ActionResubmit, flow.ActionGotoTable:
 		r.resubmit(table, a)

@@ -315,6 +315,7 @@ func (p *Pipeline) need() flow.Key {
 		}
 	}
 	p.actions.need(&need)
+	clear(need[flow.PacketWords:]) // zero in every packet
 	return need
 }
 

@@ -66,7 +66,7 @@ func Visible(p *packet.Packet) []byte {
 // Extract reads the header window h of a frame of n bytes into k. It reports whether the window was long enough: false
 // means that fields of the protocol or the transport header are missing which the frame may well have.
 func Extract(h []byte, n int, inPort uint32, d Depth, k *Key) bool {
-	*k = Key{}
+	*(*PacketKey)(k[:PacketWords]) = PacketKey{}
 	k[WordPort] = uint64(inPort) << ShiftInPort
 	if d == DepthPort || len(h) < EthHeader {
 		return true

@@ -1,5 +1,7 @@
 package flow
 
+import "strconv"
+
 // FieldID names a row of the table of fields.
 type FieldID uint8
 
@@ -40,7 +42,22 @@ const (
 	FieldARPTPA
 	FieldARPSHA
 	FieldARPTHA
-	NumFields
+	FieldIPv6Label
+	FieldNDTarget
+	FieldNDSLL
+	FieldNDTLL
+	FieldMPLSLabel
+	FieldMPLSTC
+	FieldMPLSBOS
+	FieldMPLSTTL
+	FieldMetadata
+	FieldTunID
+	FieldPktMark
+	FieldActsetOutput
+	FieldReg0
+	FieldXReg0  = FieldReg0 + 16
+	FieldXXReg0 = FieldXReg0 + 8
+	NumFields   = FieldXXReg0 + 4
 )
 
 // syntax is how a field's value is written.
@@ -67,9 +84,16 @@ const (
 type combo struct {
 	ethType uint16
 	proto   int16
+	icmp    uint8 // ICMPv6 type, 0 = any
 }
 
 const AnyProto = -1
+
+// ICMPv6 types of neighbour discovery (RFC 4861 §4.3, §4.4).
+const (
+	ndSolicit = 135
+	ndAdvert  = 136
+)
 
 // prereq is what a rule must match before it may match a field, and what to tell somebody who forgot it.
 type prereq struct {
@@ -91,39 +115,46 @@ type Field struct {
 }
 
 var (
-	needIP    = &prereq{[]combo{{EthIPv4, AnyProto}, {EthIPv6, AnyProto}}, "add ip or ipv6 to the match"}
-	needIPv6  = &prereq{[]combo{{EthIPv6, AnyProto}}, "add ipv6 to the match"}
+	needIP    = &prereq{[]combo{{EthIPv4, AnyProto, 0}, {EthIPv6, AnyProto, 0}}, "add ip or ipv6 to the match"}
+	needIPv6  = &prereq{[]combo{{EthIPv6, AnyProto, 0}}, "add ipv6 to the match"}
 	needProto = &prereq{
-		[]combo{{EthIPv4, AnyProto}, {EthIPv6, AnyProto}, {EthARP, AnyProto}, {EthRARP, AnyProto}},
+		[]combo{{EthIPv4, AnyProto, 0}, {EthIPv6, AnyProto, 0}, {EthARP, AnyProto, 0}, {EthRARP, AnyProto, 0}},
 		"add ip, ipv6 or arp to the match",
 	}
 	needNet = &prereq{
-		[]combo{{EthIPv4, AnyProto}, {EthARP, AnyProto}, {EthRARP, AnyProto}},
+		[]combo{{EthIPv4, AnyProto, 0}, {EthARP, AnyProto, 0}, {EthRARP, AnyProto, 0}},
 		"add ip to the match (or arp; IPv6 addresses are ipv6_src and ipv6_dst)",
 	}
-	needARP = &prereq{[]combo{{EthARP, AnyProto}, {EthRARP, AnyProto}}, "add arp or rarp to the match"}
+	needARP = &prereq{[]combo{{EthARP, AnyProto, 0}, {EthRARP, AnyProto, 0}}, "add arp or rarp to the match"}
 	needL4  = &prereq{
 		[]combo{
-			{EthIPv4, ProtoTCP},
-			{EthIPv6, ProtoTCP},
-			{EthIPv4, ProtoUDP},
-			{EthIPv6, ProtoUDP},
-			{EthIPv4, ProtoSCTP},
-			{EthIPv6, ProtoSCTP},
-			{EthIPv4, ProtoICMP},
-			{EthIPv6, ProtoICMP6},
+			{EthIPv4, ProtoTCP, 0},
+			{EthIPv6, ProtoTCP, 0},
+			{EthIPv4, ProtoUDP, 0},
+			{EthIPv6, ProtoUDP, 0},
+			{EthIPv4, ProtoSCTP, 0},
+			{EthIPv6, ProtoSCTP, 0},
+			{EthIPv4, ProtoICMP, 0},
+			{EthIPv6, ProtoICMP6, 0},
 		},
 		"add tcp, udp, sctp, tcp6, udp6 or sctp6 to the match",
 	}
-	needTCP   = &prereq{[]combo{{EthIPv4, ProtoTCP}, {EthIPv6, ProtoTCP}}, "add tcp or tcp6 to the match"}
-	needUDP   = &prereq{[]combo{{EthIPv4, ProtoUDP}, {EthIPv6, ProtoUDP}}, "add udp or udp6 to the match"}
-	needSCTP  = &prereq{[]combo{{EthIPv4, ProtoSCTP}, {EthIPv6, ProtoSCTP}}, "add sctp or sctp6 to the match"}
-	needICMP  = &prereq{[]combo{{EthIPv4, ProtoICMP}, {EthIPv6, ProtoICMP6}}, "add icmp or icmp6 to the match"}
-	needICMP6 = &prereq{[]combo{{EthIPv6, ProtoICMP6}}, "add icmp6 to the match"}
+	needTCP   = &prereq{[]combo{{EthIPv4, ProtoTCP, 0}, {EthIPv6, ProtoTCP, 0}}, "add tcp or tcp6 to the match"}
+	needUDP   = &prereq{[]combo{{EthIPv4, ProtoUDP, 0}, {EthIPv6, ProtoUDP, 0}}, "add udp or udp6 to the match"}
+	needSCTP  = &prereq{[]combo{{EthIPv4, ProtoSCTP, 0}, {EthIPv6, ProtoSCTP, 0}}, "add sctp or sctp6 to the match"}
+	needICMP  = &prereq{[]combo{{EthIPv4, ProtoICMP, 0}, {EthIPv6, ProtoICMP6, 0}}, "add icmp or icmp6 to the match"}
+	needICMP6 = &prereq{[]combo{{EthIPv6, ProtoICMP6, 0}}, "add icmp6 to the match"}
+	needMPLS  = &prereq{[]combo{{EthMPLS, AnyProto, 0}, {EthMPLSMC, AnyProto, 0}}, "add mpls or mplsm to the match"}
+	needND    = &prereq{
+		[]combo{{EthIPv6, ProtoICMP6, ndSolicit}, {EthIPv6, ProtoICMP6, ndAdvert}},
+		"add icmp6,icmp_type=135 or icmp6,icmp_type=136 to the match",
+	}
+	needNS = &prereq{[]combo{{EthIPv6, ProtoICMP6, ndSolicit}}, "add icmp6,icmp_type=135 to the match"}
+	needNA = &prereq{[]combo{{EthIPv6, ProtoICMP6, ndAdvert}}, "add icmp6,icmp_type=136 to the match"}
 )
 
 // Fields is the table. Names are ovs-ofctl's (ovs-fields(7)); the first is the one that is printed.
-var Fields = [NumFields]Field{
+var Fields = withRegisters([NumFields]Field{
 	FieldInPort:    {"in_port", nil, WordPort, ShiftInPort, 32, 0xffffffff, false, SynPort, nil},
 	FieldEthSrc:    {"dl_src", []string{"eth_src"}, WordSrc, ShiftEth, 48, 0, true, SynMAC, nil},
 	FieldEthDst:    {"dl_dst", []string{"eth_dst"}, WordDst, ShiftEth, 48, 0, true, SynMAC, nil},
@@ -160,6 +191,40 @@ var Fields = [NumFields]Field{
 	FieldARPTPA:    {"arp_tpa", nil, WordIPv4, 0, 32, 0, true, SynIPv4, needARP},
 	FieldARPSHA:    {"arp_sha", nil, WordSHA, ShiftEth, 48, 0, true, SynMAC, needARP},
 	FieldARPTHA:    {"arp_tha", nil, WordTHA, ShiftEth, 48, 0, true, SynMAC, needARP},
+	FieldIPv6Label: {"ipv6_label", nil, WordLabel, 0, 20, 0xfffff, true, synHex, needIPv6},
+	FieldNDTarget:  {"nd_target", nil, WordND, 0, 128, 0, true, SynIPv6, needND},
+	FieldNDSLL:     {"nd_sll", nil, WordSHA, ShiftEth, 48, 0, true, SynMAC, needNS},
+	FieldNDTLL:     {"nd_tll", nil, WordTHA, ShiftEth, 48, 0, true, SynMAC, needNA},
+	FieldMPLSLabel: {"mpls_label", nil, WordMPLS, ShiftLSE + 12, 20, 0xfffff, false, synDecimal, needMPLS},
+	FieldMPLSTC:    {"mpls_tc", nil, WordMPLS, ShiftLSE + 9, 3, 7, false, synDecimal, needMPLS},
+	FieldMPLSBOS:   {"mpls_bos", nil, WordMPLS, ShiftLSE + 8, 1, 1, false, synDecimal, needMPLS},
+	FieldMPLSTTL:   {"mpls_ttl", nil, WordMPLS, ShiftLSE, 8, 255, false, synDecimal, needMPLS},
+	FieldMetadata:  {"metadata", nil, WordMetadata, 0, 64, ^uint64(0), true, synHex, nil},
+	FieldTunID:     {"tun_id", []string{"tunnel_id"}, WordTunnel, 0, 64, ^uint64(0), true, synHex, nil},
+	FieldPktMark:   {"pkt_mark", nil, WordMark, ShiftMark, 32, 0xffffffff, true, synHex, nil},
+
+	FieldActsetOutput: {"actset_output", nil, WordMark, 0, 32, 0xffffffff, false, SynPort, nil},
+})
+
+// withRegisters fills in the rows of the registers: 16 of 32 bits, which are also 8 of 64 bits and 4 of 128 bits.
+func withRegisters(t [NumFields]Field) [NumFields]Field {
+	for i := range 16 {
+		t[int(FieldReg0)+i] = Field{
+			Name: "reg" + strconv.Itoa(i), Word: uint8(WordReg + i/2), Shift: uint8(32 - i%2*32), Width: 32,
+			Max: 0xffffffff, Mask: true, Syntax: synHex,
+		}
+	}
+	for i := range 8 {
+		t[int(FieldXReg0)+i] = Field{
+			Name: "xreg" + strconv.Itoa(i), Word: uint8(WordReg + i), Width: 64, Max: ^uint64(0), Mask: true, Syntax: synHex,
+		}
+	}
+	for i := range 4 {
+		t[int(FieldXXReg0)+i] = Field{
+			Name: "xxreg" + strconv.Itoa(i), Word: uint8(WordReg + 2*i), Width: 128, Mask: true, Syntax: synHex,
+		}
+	}
+	return t
 }
 
 // Shorthand is a word that stands for an EtherType and perhaps a protocol.
@@ -186,7 +251,7 @@ var Shorthands = []Shorthand{
 	{"arp", EthARP, AnyProto},
 	{"rarp", EthRARP, AnyProto},
 	{"mpls", EthMPLS, AnyProto},
-	{"mplsm", ethMPLSMC, AnyProto},
+	{"mplsm", EthMPLSMC, AnyProto},
 }
 
 // UnsupportedFields are names that ovs-ofctl knows and this version does not, for a better error.
@@ -218,12 +283,18 @@ func (f *Field) Get(k *Key) uint64 { return k[f.Word] >> f.Shift & (1<<f.Width -
 func (p *prereq) Fulfilled(m *Match) bool {
 	const ethTypeMask = uint64(0xffff) << ShiftEthType
 	const protoMask = uint64(0xff) << ShiftProto
+	const icmpMask = uint64(0xffff) << ShiftTPSrc
 	for _, c := range p.any {
 		if m.Mask[WordPort]&ethTypeMask != ethTypeMask || uint16(m.Key[WordPort]>>ShiftEthType) != c.ethType {
 			continue
 		}
-		if c.proto == AnyProto ||
-			m.Mask[WordL4]&protoMask == protoMask && m.Key[WordL4]>>ShiftProto == uint64(c.proto) {
+		if c.proto == AnyProto {
+			return true
+		}
+		if m.Mask[WordL4]&protoMask != protoMask || m.Key[WordL4]>>ShiftProto != uint64(c.proto) {
+			continue
+		}
+		if c.icmp == 0 || m.Mask[WordL4]&icmpMask == icmpMask && m.Key[WordL4]&icmpMask == uint64(c.icmp)<<ShiftTPSrc {
 			return true
 		}
 	}

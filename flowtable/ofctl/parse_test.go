@@ -50,7 +50,7 @@ func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 		{"tp_dst=80,actions=1", 1, "add tcp, udp"},
 		{"ip,tcp_flags=+syn,actions=1", 4, "add tcp or tcp6"},
 		{"priority=1,ip,nw_src=300.0.0.1,actions=1", 22, "not an IPv4 address"},
-		{"reg0=1,actions=1", 1, "Weft does not yet"},
+		{"ct_mark=1,actions=1", 1, "Weft does not yet"},
 		{"actions=group:1", 9, "Weft does not yet"},
 		{"actions=output:1,learn(table=1)", 18, "Weft does not yet"},
 		{`actions=output:"x`, 16, "never closed"},
