@@ -11,32 +11,32 @@ const (
 	FieldEthDst
 	FieldEthType
 	FieldVLANTCI
-	fieldVLANID
-	fieldVLANVID
-	fieldVLANPCP
+	FieldVLANID
+	FieldVLANVID
+	FieldVLANPCP
 	FieldIPSrc
 	FieldIPDst
 	FieldIPv6Src
 	FieldIPv6Dst
 	FieldIPProto
-	fieldTOS
-	fieldDSCP
+	FieldTOS
+	FieldDSCP
 	FieldECN
 	FieldTTL
 	FieldFrag
 	FieldTPSrc
 	FieldTPDst
-	fieldTCPSrc
-	fieldTCPDst
-	fieldUDPSrc
-	fieldUDPDst
-	fieldSCTPSrc
-	fieldSCTPDst
+	FieldTCPSrc
+	FieldTCPDst
+	FieldUDPSrc
+	FieldUDPDst
+	FieldSCTPSrc
+	FieldSCTPDst
 	FieldTCPFlags
 	FieldICMPType
 	FieldICMPCode
-	fieldICMP6Type
-	fieldICMP6Code
+	FieldICMP6Type
+	FieldICMP6Code
 	FieldARPOp
 	FieldARPSPA
 	FieldARPTPA
@@ -54,6 +54,7 @@ const (
 	FieldTunID
 	FieldPktMark
 	FieldActsetOutput
+	FieldInPortOXM
 	FieldReg0
 	FieldXReg0  = FieldReg0 + 16
 	FieldXXReg0 = FieldXReg0 + 8
@@ -160,32 +161,32 @@ var Fields = withRegisters([NumFields]Field{
 	FieldEthDst:    {"dl_dst", []string{"eth_dst"}, WordDst, ShiftEth, 48, 0, true, SynMAC, nil},
 	FieldEthType:   {"dl_type", []string{"eth_type"}, WordPort, ShiftEthType, 16, 0xffff, false, synHex, nil},
 	FieldVLANTCI:   {"vlan_tci", nil, WordPort, 0, 16, 0xffff, true, SynVLANTCI, nil},
-	fieldVLANID:    {"dl_vlan", nil, WordPort, 0, 16, 0xffff, false, SynVLANID, nil},
-	fieldVLANVID:   {"vlan_vid", nil, WordPort, 0, 16, 0x1fff, true, SynVLANVID, nil},
-	fieldVLANPCP:   {"dl_vlan_pcp", []string{"vlan_pcp"}, WordPort, 0, 16, 7, false, SynVLANPCP, nil},
+	FieldVLANID:    {"dl_vlan", nil, WordPort, 0, 16, 0xffff, false, SynVLANID, nil},
+	FieldVLANVID:   {"vlan_vid", nil, WordPort, 0, 16, 0x1fff, true, SynVLANVID, nil},
+	FieldVLANPCP:   {"dl_vlan_pcp", []string{"vlan_pcp"}, WordPort, 0, 16, 7, false, SynVLANPCP, nil},
 	FieldIPSrc:     {"nw_src", []string{"ip_src"}, WordIPv4, ShiftIPSrc, 32, 0, true, SynIPv4, needNet},
 	FieldIPDst:     {"nw_dst", []string{"ip_dst"}, WordIPv4, 0, 32, 0, true, SynIPv4, needNet},
 	FieldIPv6Src:   {"ipv6_src", nil, WordIPv6S, 0, 128, 0, true, SynIPv6, needIPv6},
 	FieldIPv6Dst:   {"ipv6_dst", nil, WordIPv6D, 0, 128, 0, true, SynIPv6, needIPv6},
 	FieldIPProto:   {"nw_proto", []string{"ip_proto"}, WordL4, ShiftProto, 8, 255, false, synDecimal, needProto},
-	fieldTOS:       {"nw_tos", nil, WordL4, ShiftTOS, 8, 255, false, SynTOS, needIP},
-	fieldDSCP:      {"ip_dscp", nil, WordL4, ShiftTOS, 8, 63, false, SynDSCP, needIP},
+	FieldTOS:       {"nw_tos", nil, WordL4, ShiftTOS, 8, 255, false, SynTOS, needIP},
+	FieldDSCP:      {"ip_dscp", nil, WordL4, ShiftTOS, 8, 63, false, SynDSCP, needIP},
 	FieldECN:       {"nw_ecn", []string{"ip_ecn"}, WordL4, ShiftTOS, 2, 3, false, synDecimal, needIP},
 	FieldTTL:       {"nw_ttl", nil, WordL4, ShiftTTL, 8, 255, false, synDecimal, needIP},
 	FieldFrag:      {"nw_frag", []string{"ip_frag"}, WordL4, ShiftFrag, 8, 0, false, SynFrag, needIP},
 	FieldTPSrc:     {"tp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needL4},
 	FieldTPDst:     {"tp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needL4},
-	fieldTCPSrc:    {"tcp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needTCP},
-	fieldTCPDst:    {"tcp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needTCP},
-	fieldUDPSrc:    {"udp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needUDP},
-	fieldUDPDst:    {"udp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needUDP},
-	fieldSCTPSrc:   {"sctp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needSCTP},
-	fieldSCTPDst:   {"sctp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needSCTP},
+	FieldTCPSrc:    {"tcp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needTCP},
+	FieldTCPDst:    {"tcp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needTCP},
+	FieldUDPSrc:    {"udp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needUDP},
+	FieldUDPDst:    {"udp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needUDP},
+	FieldSCTPSrc:   {"sctp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needSCTP},
+	FieldSCTPDst:   {"sctp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needSCTP},
 	FieldTCPFlags:  {"tcp_flags", nil, WordSrc, 0, 16, 0xfff, true, SynTCPFlags, needTCP},
 	FieldICMPType:  {"icmp_type", nil, WordL4, ShiftTPSrc, 16, 255, false, synDecimal, needICMP},
 	FieldICMPCode:  {"icmp_code", nil, WordL4, 0, 16, 255, false, synDecimal, needICMP},
-	fieldICMP6Type: {"icmpv6_type", nil, WordL4, ShiftTPSrc, 16, 255, false, synDecimal, needICMP6},
-	fieldICMP6Code: {"icmpv6_code", nil, WordL4, 0, 16, 255, false, synDecimal, needICMP6},
+	FieldICMP6Type: {"icmpv6_type", nil, WordL4, ShiftTPSrc, 16, 255, false, synDecimal, needICMP6},
+	FieldICMP6Code: {"icmpv6_code", nil, WordL4, 0, 16, 255, false, synDecimal, needICMP6},
 	FieldARPOp:     {"arp_op", nil, WordL4, ShiftProto, 8, 255, false, synDecimal, needARP},
 	FieldARPSPA:    {"arp_spa", nil, WordIPv4, ShiftIPSrc, 32, 0, true, SynIPv4, needARP},
 	FieldARPTPA:    {"arp_tpa", nil, WordIPv4, 0, 32, 0, true, SynIPv4, needARP},
@@ -203,6 +204,7 @@ var Fields = withRegisters([NumFields]Field{
 	FieldTunID:     {"tun_id", []string{"tunnel_id"}, WordTunnel, 0, 64, ^uint64(0), true, synHex, nil},
 	FieldPktMark:   {"pkt_mark", nil, WordMark, ShiftMark, 32, 0xffffffff, true, synHex, nil},
 
+	FieldInPortOXM:    {"in_port_oxm", nil, WordPort, ShiftInPort, 32, 0xffffffff, false, SynPort, nil},
 	FieldActsetOutput: {"actset_output", nil, WordMark, 0, 32, 0xffffffff, false, SynPort, nil},
 })
 
