@@ -41,7 +41,7 @@ const minStride = 4
 func makeLayout(union *flow.Key) *layout {
 	l := &layout{union: *union, shape: flow.ShapeOf(union), depth: flow.DepthOf(union)}
 	l.portOnly = l.depth == flow.DepthPort
-	l.chased = union[flow.WordL4] != 0 || l.depth == flow.DepthL4
+	l.chased = union[flow.WordL4] != 0 || l.depth >= flow.DepthL4
 	l.stride = max(minStride, 1<<bits.Len(uint(l.shape.N)))
 	return l
 }

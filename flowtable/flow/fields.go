@@ -66,7 +66,7 @@ type syntax uint8
 
 const (
 	synDecimal syntax = iota
-	synHex
+	SynHex
 	SynPort
 	SynMAC
 	SynIPv4
@@ -159,7 +159,7 @@ var Fields = withRegisters([NumFields]Field{
 	FieldInPort:    {"in_port", nil, WordPort, ShiftInPort, 32, 0xffffffff, false, SynPort, nil},
 	FieldEthSrc:    {"dl_src", []string{"eth_src"}, WordSrc, ShiftEth, 48, 0, true, SynMAC, nil},
 	FieldEthDst:    {"dl_dst", []string{"eth_dst"}, WordDst, ShiftEth, 48, 0, true, SynMAC, nil},
-	FieldEthType:   {"dl_type", []string{"eth_type"}, WordPort, ShiftEthType, 16, 0xffff, false, synHex, nil},
+	FieldEthType:   {"dl_type", []string{"eth_type"}, WordPort, ShiftEthType, 16, 0xffff, false, SynHex, nil},
 	FieldVLANTCI:   {"vlan_tci", nil, WordPort, 0, 16, 0xffff, true, SynVLANTCI, nil},
 	FieldVLANID:    {"dl_vlan", nil, WordPort, 0, 16, 0xffff, false, SynVLANID, nil},
 	FieldVLANVID:   {"vlan_vid", nil, WordPort, 0, 16, 0x1fff, true, SynVLANVID, nil},
@@ -192,7 +192,7 @@ var Fields = withRegisters([NumFields]Field{
 	FieldARPTPA:    {"arp_tpa", nil, WordIPv4, 0, 32, 0, true, SynIPv4, needARP},
 	FieldARPSHA:    {"arp_sha", nil, WordSHA, ShiftEth, 48, 0, true, SynMAC, needARP},
 	FieldARPTHA:    {"arp_tha", nil, WordTHA, ShiftEth, 48, 0, true, SynMAC, needARP},
-	FieldIPv6Label: {"ipv6_label", nil, WordLabel, 0, 20, 0xfffff, true, synHex, needIPv6},
+	FieldIPv6Label: {"ipv6_label", nil, WordLabel, 0, 20, 0xfffff, true, SynHex, needIPv6},
 	FieldNDTarget:  {"nd_target", nil, WordND, 0, 128, 0, true, SynIPv6, needND},
 	FieldNDSLL:     {"nd_sll", nil, WordSHA, ShiftEth, 48, 0, true, SynMAC, needNS},
 	FieldNDTLL:     {"nd_tll", nil, WordTHA, ShiftEth, 48, 0, true, SynMAC, needNA},
@@ -200,9 +200,9 @@ var Fields = withRegisters([NumFields]Field{
 	FieldMPLSTC:    {"mpls_tc", nil, WordMPLS, ShiftLSE + 9, 3, 7, false, synDecimal, needMPLS},
 	FieldMPLSBOS:   {"mpls_bos", nil, WordMPLS, ShiftLSE + 8, 1, 1, false, synDecimal, needMPLS},
 	FieldMPLSTTL:   {"mpls_ttl", nil, WordMPLS, ShiftLSE, 8, 255, false, synDecimal, needMPLS},
-	FieldMetadata:  {"metadata", nil, WordMetadata, 0, 64, ^uint64(0), true, synHex, nil},
-	FieldTunID:     {"tun_id", []string{"tunnel_id"}, WordTunnel, 0, 64, ^uint64(0), true, synHex, nil},
-	FieldPktMark:   {"pkt_mark", nil, WordMark, ShiftMark, 32, 0xffffffff, true, synHex, nil},
+	FieldMetadata:  {"metadata", nil, WordMetadata, 0, 64, ^uint64(0), true, SynHex, nil},
+	FieldTunID:     {"tun_id", []string{"tunnel_id"}, WordTunnel, 0, 64, ^uint64(0), true, SynHex, nil},
+	FieldPktMark:   {"pkt_mark", nil, WordMark, ShiftMark, 32, 0xffffffff, true, SynHex, nil},
 
 	FieldInPortOXM:    {"in_port_oxm", nil, WordPort, ShiftInPort, 32, 0xffffffff, false, SynPort, nil},
 	FieldActsetOutput: {"actset_output", nil, WordMark, 0, 32, 0xffffffff, false, SynPort, nil},
@@ -213,17 +213,17 @@ func withRegisters(t [NumFields]Field) [NumFields]Field {
 	for i := range 16 {
 		t[int(FieldReg0)+i] = Field{
 			Name: "reg" + strconv.Itoa(i), Word: uint8(WordReg + i/2), Shift: uint8(32 - i%2*32), Width: 32,
-			Max: 0xffffffff, Mask: true, Syntax: synHex,
+			Max: 0xffffffff, Mask: true, Syntax: SynHex,
 		}
 	}
 	for i := range 8 {
 		t[int(FieldXReg0)+i] = Field{
-			Name: "xreg" + strconv.Itoa(i), Word: uint8(WordReg + i), Width: 64, Max: ^uint64(0), Mask: true, Syntax: synHex,
+			Name: "xreg" + strconv.Itoa(i), Word: uint8(WordReg + i), Width: 64, Max: ^uint64(0), Mask: true, Syntax: SynHex,
 		}
 	}
 	for i := range 4 {
 		t[int(FieldXXReg0)+i] = Field{
-			Name: "xxreg" + strconv.Itoa(i), Word: uint8(WordReg + 2*i), Width: 128, Mask: true, Syntax: synHex,
+			Name: "xxreg" + strconv.Itoa(i), Word: uint8(WordReg + 2*i), Width: 128, Mask: true, Syntax: SynHex,
 		}
 	}
 	return t
@@ -254,28 +254,6 @@ var Shorthands = []Shorthand{
 	{"rarp", EthRARP, AnyProto},
 	{"mpls", EthMPLS, AnyProto},
 	{"mplsm", EthMPLSMC, AnyProto},
-}
-
-// UnsupportedFields are names that ovs-ofctl knows and this version does not, for a better error.
-var UnsupportedFields = []string{
-	"ipv6_label", "nd_target", "nd_sll", "nd_tll", "nd_options_type", "nd_reserved", "mpls_label", "mpls_tc", "mpls_bos",
-	"mpls_ttl", "metadata", "pkt_mark", "skb_priority", "tun_id", "tunnel_id", "tun_src", "tun_dst", "tun_flags",
-	"in_phy_port", "conj_id", "ct_state", "ct_zone", "ct_mark", "ct_label", "recirc_id", "dp_hash", "packet_type",
-	"actset_output", "nsh_flags", "eth_type_outer", "in_port_oxm",
-}
-
-func FindField(name string) (FieldID, bool) {
-	for i := range Fields {
-		if Fields[i].Name == name {
-			return FieldID(i), true
-		}
-		for _, a := range Fields[i].Aliases {
-			if a == name {
-				return FieldID(i), true
-			}
-		}
-	}
-	return 0, false
 }
 
 // Get returns a field's value from k; only of fields up to 64 bits.

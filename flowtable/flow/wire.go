@@ -36,6 +36,8 @@ var Wires = withRegisterWires([NumFields]Wire{
 	FieldECN:          {[]string{"NXM_NX_IP_ECN", "OXM_OF_IP_ECN"}, 2, ShiftTOS, false},
 	FieldTTL:          {[]string{"NXM_NX_IP_TTL"}, 8, ShiftTTL, false},
 	FieldFrag:         {[]string{"NXM_NX_IP_FRAG"}, 2, ShiftFrag, true},
+	FieldTPSrc:        {[]string{"NXM_OF_TCP_SRC", "OXM_OF_TCP_SRC"}, 16, ShiftTPSrc, false},
+	FieldTPDst:        {[]string{"NXM_OF_TCP_DST", "OXM_OF_TCP_DST"}, 16, 0, false},
 	FieldTCPSrc:       {[]string{"NXM_OF_TCP_SRC", "OXM_OF_TCP_SRC"}, 16, ShiftTPSrc, false},
 	FieldTCPDst:       {[]string{"NXM_OF_TCP_DST", "OXM_OF_TCP_DST"}, 16, 0, false},
 	FieldUDPSrc:       {[]string{"NXM_OF_UDP_SRC", "OXM_OF_UDP_SRC"}, 16, ShiftTPSrc, false},

@@ -101,6 +101,8 @@ func (w *ruleWriter) put(format string, args ...any) {
 func (w *ruleWriter) match(m *flow.Match) {
 	ethType, proto := exact(m, flow.FieldEthType), exact(m, flow.FieldIPProto)
 	var done bool
+	w.field(m, flow.FieldPktMark)
+	w.field(m, flow.FieldActsetOutput)
 	if ethType >= 0 {
 		for _, s := range flow.Shorthands {
 			if int64(s.EthType) == ethType && (s.Proto == flow.AnyProto || int64(s.Proto) == proto) {
@@ -113,6 +115,11 @@ func (w *ruleWriter) match(m *flow.Match) {
 			}
 		}
 	}
+	for id := flow.FieldReg0; id < flow.FieldXReg0; id++ {
+		w.field(m, id)
+	}
+	w.field(m, flow.FieldTunID)
+	w.field(m, flow.FieldMetadata)
 	w.field(m, flow.FieldInPort)
 	w.vlan(m)
 	w.field(m, flow.FieldEthSrc)
@@ -130,6 +137,11 @@ func (w *ruleWriter) match(m *flow.Match) {
 	w.field(m, flow.FieldIPDst)
 	w.field(m, flow.FieldIPv6Src)
 	w.field(m, flow.FieldIPv6Dst)
+	if label := &flow.Fields[flow.FieldIPv6Label]; label.Get(&m.Mask) == label.Max {
+		w.put("ipv6_label=0x%05x", label.Get(&m.Key))
+	} else if mask := label.Get(&m.Mask); mask != 0 {
+		w.put("ipv6_label=0x%05x/0x%05x", label.Get(&m.Key), mask)
+	}
 	if proto >= 0 {
 		w.put("nw_proto=%d", proto)
 	}
@@ -138,6 +150,9 @@ func (w *ruleWriter) match(m *flow.Match) {
 	}
 	w.field(m, flow.FieldECN)
 	w.field(m, flow.FieldTTL)
+	for _, id := range []flow.FieldID{flow.FieldMPLSLabel, flow.FieldMPLSTC, flow.FieldMPLSTTL, flow.FieldMPLSBOS} {
+		w.field(m, id)
+	}
 	w.frag(m)
 	w.transport(m)
 }
@@ -171,6 +186,11 @@ func (w *ruleWriter) transport(m *flow.Match) {
 	w.field(m, src)
 	w.field(m, dst)
 	w.tcpFlags(m)
+	w.field(m, flow.FieldNDTarget)
+	if ethType == flow.EthIPv6 {
+		w.field(m, flow.FieldNDSLL)
+		w.field(m, flow.FieldNDTLL)
+	}
 }
 
 func (w *ruleWriter) tcpFlags(m *flow.Match) {
@@ -252,6 +272,11 @@ func (w *ruleWriter) field(m *flow.Match, id flow.FieldID) {
 		} else {
 			w.b.WriteString("/" + formatIPv4(mask))
 		}
+	case flow.SynHex:
+		w.put("%s=%s", f.Name, hex(val))
+		if mask != full {
+			w.b.WriteString("/" + hex(mask))
+		}
 	default:
 		if mask == full {
 			w.put("%s=%d", f.Name, val)
@@ -259,6 +284,14 @@ func (w *ruleWriter) field(m *flow.Match, id flow.FieldID) {
 			w.put("%s=0x%x/0x%x", f.Name, val, mask)
 		}
 	}
+}
+
+// hex prints a number as C's %#x does.
+func hex(v uint64) string {
+	if v == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%#x", v)
 }
 
 // port prints a port's number or name.

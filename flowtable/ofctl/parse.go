@@ -189,7 +189,10 @@ func (p *parser) condition(it item) *SyntaxError {
 	case "eth":
 		return nil
 	}
-	if id, ok := flow.FindField(name); ok {
+	if strings.Contains(name, "[") {
+		return p.partCondition(it)
+	}
+	if id, ok := conditionField(name); ok {
 		if it.sep == 0 {
 			return it.key.errorf("write "+name+"=VALUE", "%s is missing a value", name)
 		}
@@ -206,13 +209,10 @@ func (p *parser) condition(it item) *SyntaxError {
 }
 
 func (p *parser) unknownKey(key text) *SyntaxError {
-	if supportedLater(key.s) {
-		return key.errorf("Open vSwitch has it, Weft does not yet", "field %s is not supported", key.s)
+	if isForeign(key.s) {
+		return key.errorf("Open vSwitch has it, Weft does not", "field %s is not supported", key.s)
 	}
-	var words []string
-	for i := range flow.Fields {
-		words = append(append(words, flow.Fields[i].Name), flow.Fields[i].Aliases...)
-	}
+	words := fieldWords()
 	for _, s := range flow.Shorthands {
 		words = append(words, s.Name)
 	}
@@ -224,21 +224,6 @@ func (p *parser) unknownKey(key text) *SyntaxError {
 		hint = "did you mean " + w + "?"
 	}
 	return key.errorf(hint, "unknown keyword %q", key.s)
-}
-
-// supportedLater reports whether name is one of Open vSwitch's fields that Weft lacks.
-func supportedLater(name string) bool {
-	for _, u := range flow.UnsupportedFields {
-		if u == name {
-			return true
-		}
-	}
-	for _, prefix := range []string{"reg", "xreg", "xxreg", "tun_", "ct_", "nsh_", "nd_", "mpls_", "NXM_", "OXM_"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 func (p *parser) shorthand(it item, s flow.Shorthand) *SyntaxError {

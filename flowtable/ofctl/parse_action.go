@@ -237,7 +237,7 @@ func (p *parser) parseSetField(it item) (flow.Action, *SyntaxError) {
 		return flow.Action{Kind: flow.ActionSetVLANPCP, Value: n}, err
 	}
 	const hint = "eth_src, eth_dst, vlan_vid and vlan_pcp can be set"
-	if _, known := flow.FindField(dst.s); known || supportedLater(dst.s) {
+	if _, known := fieldNamed(dst.s); known || isForeign(dst.s) {
 		return flow.Action{}, dst.errorf(hint, "setting %s is not supported", dst.s)
 	}
 	return flow.Action{}, dst.errorf(hint, "%q is not a field", dst.s)

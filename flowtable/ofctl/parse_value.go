@@ -41,7 +41,11 @@ func parseValue(f *flow.Field, v text, ports PortNames) (val, mask value128, err
 	case flow.SynVLANID, flow.SynVLANVID, flow.SynVLANTCI, flow.SynVLANPCP:
 		val.lo, mask.lo, err = parseVLANMatch(f, v)
 	default:
-		val.lo, mask.lo, err = parseNumber(f, v)
+		if f.Width == 128 {
+			val, mask, err = parseWide(f, v)
+		} else {
+			val.lo, mask.lo, err = parseNumber(f, v)
+		}
 	}
 	val.lo &= mask.lo
 	val.hi &= mask.hi
@@ -66,6 +70,19 @@ func parseNumber(f *flow.Field, v text) (val, mask uint64, err *SyntaxError) {
 		val, mask = val<<2, 0xfc
 	}
 	return val, mask, nil
+}
+
+// parseWide reads a number of 128 bits with or without a mask.
+func parseWide(f *flow.Field, v text) (val, mask value128, err *SyntaxError) {
+	head, tail, masked := v.cut("/")
+	if val, err = wideNumber(head, f.Name, 128); err != nil {
+		return val, mask, err
+	}
+	mask = ones(128)
+	if masked {
+		mask, err = wideNumber(tail, f.Name, 128)
+	}
+	return val, mask, err
 }
 
 // parseVLANMatch turns the four ways to write a tag into bits of the tag's control information.
