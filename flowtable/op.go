@@ -51,6 +51,9 @@ const (
 	OpDrop    // A is the packet.DropReason; always alone
 )
 
+// MaxSaves is how many packets a program remembers at once.
+const MaxSaves = 64
+
 // Op is one step of a program: what to do with a packet. A program that forwards nothing is one OpDrop; no program ends
 // with an edit that no output follows.
 type Op struct {
@@ -62,8 +65,3 @@ type Op struct {
 
 // output reports whether o sends the packet somewhere.
 func (o *Op) output() bool { return o.Kind <= OpLocal }
-
-// MAC is the Ethernet address of OpSetEthSrc and OpSetEthDst.
-func (o *Op) MAC() [6]byte {
-	return [6]byte{byte(o.B >> 40), byte(o.B >> 32), byte(o.B >> 24), byte(o.B >> 16), byte(o.B >> 8), byte(o.B)}
-}

@@ -23,6 +23,7 @@ type worker struct {
 	sending int         // packets in the Transmit that is running
 	waiting int         // packets of the batch whose programs have not been run to the end
 	current *bridgeView // the bridge whose batch is being processed
+	saved   [flowtable.MaxSaves]savedPacket
 
 	// orphans counts packets of queues whose port is gone from the view.
 	orphans packet.Counters
@@ -169,15 +170,15 @@ type run struct {
 	outputs int               // how many copies were enqueued
 	reason  packet.DropReason // why there is none, when there is none
 	lost    bool              // a copy has been counted as dropped
+	saves   int               // of w.saved, in use
 }
 
 // packet runs a program for packet i.
 func (x *run) packet(i int, ops []flowtable.Op) {
-	x.cur, x.lent, x.outputs, x.lost, x.reason = i, false, 0, false, packet.DropNoOutput
+	x.cur, x.lent, x.outputs, x.lost, x.reason, x.saves = i, false, 0, false, packet.DropNoOutput, 0
 	for k := range ops {
 		if !x.step(&ops[k]) {
-			x.lose(packet.DropHeadroom)
-			return
+			break
 		}
 	}
 	if x.outputs == 0 && !x.lost {
@@ -185,7 +186,7 @@ func (x *run) packet(i int, ops []flowtable.Op) {
 	}
 }
 
-// step does one operation. It fails when a header does not fit any more.
+// step does one operation. It reports whether the program goes on.
 func (x *run) step(op *flowtable.Op) bool {
 	switch op.Kind {
 	case flowtable.OpOutput:
@@ -202,6 +203,10 @@ func (x *run) step(op *flowtable.Op) bool {
 		x.lose(packet.DropNoSuchPort)
 	case flowtable.OpDrop:
 		x.reason = packet.DropReason(op.A)
+	case flowtable.OpSave:
+		x.save()
+	case flowtable.OpRestore:
+		x.restore()
 	default:
 		return x.edit(op)
 	}
@@ -219,27 +224,6 @@ func (x *run) output(number uint32) {
 	default:
 		x.send(dest)
 	}
-}
-
-// edit changes the packet's header. It fails when there is no room for what is pushed.
-func (x *run) edit(op *flowtable.Op) bool {
-	x.own()
-	p := x.b.Packet(x.cur)
-	switch op.Kind {
-	case flowtable.OpPushVLAN:
-		return p.PushVLAN(uint16(op.A), 0)
-	case flowtable.OpPopVLAN:
-		p.PopVLAN()
-	case flowtable.OpSetVLANVID:
-		p.SetVLANVID(uint16(op.A))
-	case flowtable.OpSetVLANPCP:
-		p.SetVLANPCP(uint8(op.A))
-	case flowtable.OpSetEthSrc:
-		p.SetEthSrc(op.MAC())
-	case flowtable.OpSetEthDst:
-		p.SetEthDst(op.MAC())
-	}
-	return true
 }
 
 // lose counts a copy that could not be made or sent.
@@ -275,21 +259,6 @@ func (x *run) flood() {
 			x.send(dest)
 		}
 	}
-}
-
-// own makes the packet at hand editable: when a pending list refers to it, the edits go to a clone.
-func (x *run) own() {
-	if !x.lent {
-		return
-	}
-	if j, ok := x.b.Clone(x.cur); ok {
-		x.cur = j
-	} else {
-		// No clone left. Once everything pending is out, nobody refers to the present header any more.
-		x.w.flush(x.br, x.b)
-		x.exhausted = true
-	}
-	x.lent = false
 }
 
 // flush transmits everything pending, destination by destination. When a memory fault ends it, those that it has not

@@ -29,6 +29,8 @@ const (
 	DropReservedMulticast
 	DropHeaderTooLong
 	DropMemoryFault
+	DropMeter
+	DropNoClone
 
 	// NumDropReasons is how many there are.
 	NumDropReasons = iota
@@ -52,6 +54,8 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropResubmitLimit:     {"resubmit_limit", "the rules resubmitted the packet too often"},
 	DropNoSuchPort:        {"no_such_port", "a rule names a port that does not exist now"},
 	DropMemoryFault:       {"memory_fault", "a receiver cut off its memory while packets were copied into it"},
+	DropMeter:             {"meter", "a meter's rate was exceeded"},
+	DropNoClone:           {"no_clone", "the rules make more different copies of one packet than can be held at once"},
 	DropHeaderTooLong:     {"header_too_long", "rules look at the transport header, and extension headers push it out of reach"},
 	DropReservedMulticast: {"reserved_multicast", "NORMAL does not forward 01:80:c2:00:00:0x (spanning tree, LACP, LLDP)"},
 }
