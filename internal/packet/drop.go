@@ -31,6 +31,8 @@ const (
 	DropMemoryFault
 	DropMeter
 	DropNoClone
+	DropVLAN
+	DropBadTag
 
 	// NumDropReasons is how many there are.
 	NumDropReasons = iota
@@ -56,6 +58,8 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropMemoryFault:       {"memory_fault", "a receiver cut off its memory while packets were copied into it"},
 	DropMeter:             {"meter", "a meter's rate was exceeded"},
 	DropNoClone:           {"no_clone", "the rules make more different copies of one packet than can be held at once"},
+	DropVLAN:              {"vlan", "the port of arrival does not carry the packet's VLAN"},
+	DropBadTag:            {"bad_tag", "the frame ends within its VLAN tag"},
 	DropHeaderTooLong:     {"header_too_long", "rules look at the transport header, and extension headers push it out of reach"},
 	DropReservedMulticast: {"reserved_multicast", "NORMAL does not forward 01:80:c2:00:00:0x (spanning tree, LACP, LLDP)"},
 }
