@@ -55,12 +55,15 @@ func serialize(t testing.TB, ls ...gopacket.SerializableLayer) []byte {
 }
 
 func eth(t gplayers.EthernetType) *gplayers.Ethernet {
-	return &gplayers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: t}
+	src, dst := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	return &gplayers.Ethernet{SrcMAC: src, DstMAC: dst, EthernetType: t}
 }
 
 func samples(t testing.TB) []sample {
 	ip4 := func(p gplayers.IPProtocol) *gplayers.IPv4 {
-		return &gplayers.IPv4{Version: 4, TTL: 64, TOS: 0x28, Id: 7, Protocol: p, SrcIP: net.IP{10, 0, 0, 1}, DstIP: net.IP{10, 0, 1, 2}}
+		return &gplayers.IPv4{
+			Version: 4, TTL: 64, TOS: 0x28, Id: 7, Protocol: p, SrcIP: net.IP{10, 0, 0, 1}, DstIP: net.IP{10, 0, 1, 2},
+		}
 	}
 	ip6 := func(p gplayers.IPProtocol) *gplayers.IPv6 {
 		return &gplayers.IPv6{
@@ -102,7 +105,8 @@ func samples(t testing.TB) []sample {
 			add(net.kind+" tcp", eth(gplayers.EthernetTypeDot1Q), tag, net.ip(gplayers.IPProtocolTCP), tcp, payload)
 		}
 	}
-	add("ip4 icmp", eth(gplayers.EthernetTypeIPv4), ip4(gplayers.IPProtocolICMPv4), &gplayers.ICMPv4{TypeCode: 0x0800, Id: 1, Seq: 2}, payload)
+	icmp4 := &gplayers.ICMPv4{TypeCode: 0x0800, Id: 1, Seq: 2}
+	add("ip4 icmp", eth(gplayers.EthernetTypeIPv4), ip4(gplayers.IPProtocolICMPv4), icmp4, payload)
 	icmp6 := func(kind uint8) *gplayers.ICMPv6 {
 		l := &gplayers.ICMPv6{TypeCode: gplayers.CreateICMPv6TypeCode(kind, 0)}
 		_ = l.SetNetworkLayerForChecksum(ip6(gplayers.IPProtocolICMPv6))
@@ -117,7 +121,8 @@ func samples(t testing.TB) []sample {
 		SourceHwAddress: []byte{2, 0, 0, 0, 0, 1}, SourceProtAddress: []byte{10, 0, 0, 1},
 		DstHwAddress: make([]byte, 6), DstProtAddress: []byte{10, 0, 0, 2},
 	})
-	add("mpls", eth(gplayers.EthernetTypeMPLSUnicast), &gplayers.MPLS{Label: 5, TTL: 64, StackBottom: true}, ip4(gplayers.IPProtocolUDP), payload)
+	label := &gplayers.MPLS{Label: 5, TTL: 64, StackBottom: true}
+	add("mpls", eth(gplayers.EthernetTypeMPLSUnicast), label, ip4(gplayers.IPProtocolUDP), payload)
 	add("lldp", eth(gplayers.EthernetTypeLinkLayerDiscovery), payload)
 	return out
 }
