@@ -87,8 +87,8 @@ bridges:
   - name: br0
     ports:
       - {name: v0, driver: vhost-user, number: 1, path: %s, mode: client, queues: %d}
-      - {name: v1, driver: vhost-user, number: 2, path: %s, mode: client, queues: %[5]d}
-    flows_file: %s
+      - {name: v1, driver: vhost-user, number: 2, path: %[6]s, mode: client, queues: %[5]d}
+    flows_file: %[7]s
 `, socket, b.o.SwitchCPU, cache, b.sockets[0], max(b.work.Queues, 1), b.sockets[1], rules)
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return running{}, err
