@@ -144,7 +144,7 @@ func (p *parser) conditions(t *text) (actions text, found bool, err *SyntaxError
 			}
 		}
 		if isActionsKey(it.key.s) && !it.quoted {
-			if it.sep != '=' && it.sep != ':' {
+			if it.sep != '=' {
 				return text{}, false, it.key.errorf("write actions=LIST", "actions is missing a value")
 			}
 			// Take the rest as it is: it has its own items.

@@ -3,6 +3,7 @@ package ofctl
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -21,8 +22,12 @@ func parseValue(f *flow.Field, v text, ports PortNames) (val, mask value128, err
 	if v.s == "*" {
 		return value128{}, value128{}, nil
 	}
-	if !f.Mask && f.Syntax != flow.SynPort && strings.Contains(v.s, "/") {
-		return val, mask, v.errorf("write the value alone", "%s takes no mask", f.Name)
+	if !f.Mask && f.Syntax != flow.SynPort && f.Syntax != flow.SynFrag {
+		head, tail, masked := v.cut("/")
+		if none, err := emptyMask(f, tail, masked); err != nil || none {
+			return val, mask, err
+		}
+		v = head
 	}
 	switch f.Syntax {
 	case flow.SynMAC:
@@ -50,6 +55,26 @@ func parseValue(f *flow.Field, v text, ports PortNames) (val, mask value128, err
 	val.lo &= mask.lo
 	val.hi &= mask.hi
 	return val, mask, err
+}
+
+// emptyMask looks at the mask of a field that takes none: it may be all bits, as many as the field's bytes have, or none
+// at all, as in Open vSwitch. It reports whether it is the latter.
+func emptyMask(f *flow.Field, mask text, given bool) (none bool, err *SyntaxError) {
+	if !given {
+		return false, nil
+	}
+	all := uint64(0xff)
+	for all < f.Max {
+		all = all<<(bits.Len64(all)) | all
+	}
+	if f == &flow.Fields[flow.FieldARPOp] {
+		all = 0xffff // the operation has two bytes, of which keys keep the lower
+	}
+	n, err := number(mask, f.Name, ^uint64(0))
+	if err == nil && n != all && n != 0 {
+		err = mask.errorf("write the value alone", "%s takes no mask", f.Name)
+	}
+	return n == 0, err
 }
 
 func parseNumber(f *flow.Field, v text) (val, mask uint64, err *SyntaxError) {
