@@ -65,7 +65,7 @@ func emptyMask(f *flow.Field, mask text, given bool) (none bool, err *SyntaxErro
 	}
 	all := uint64(0xff)
 	for all < f.Max {
-		all = all<<(bits.Len64(all)) | all
+		all = all<<bits.Len64(all) | all
 	}
 	if f == &flow.Fields[flow.FieldARPOp] {
 		all = 0xffff // the operation has two bytes, of which keys keep the lower
