@@ -38,14 +38,18 @@ func ParseFilter(s string, strict bool, ports PortNames) (flow.Filter, error) {
 }
 
 // ParseModify reads a modification as "ovs-ofctl mod-flows" does: a filter and the new actions. A cookie without a mask
-// is the new cookie, one with a mask belongs to the filter.
+// is the new cookie, one with a mask belongs to the filter. As with ovs-ofctl, the rule is added when nothing matches,
+// with the priority and timeouts given, unless there is a cookie mask.
 func ParseModify(s string, strict bool, ports PortNames) (flow.Change, error) {
 	p := parser{ports: ports, mode: modeModify}
 	p.filter.Strict = strict
 	if err := p.run(text{s, 1}); err != nil {
 		return flow.Change{}, err
 	}
-	return flow.Change{Command: flow.Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven}, nil
+	return flow.Change{
+		Command: flow.Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven,
+		AddIfNone: p.filter.CookieMask == 0,
+	}, nil
 }
 
 // ParseChange reads one line of a file of changes, as "ovs-ofctl add-flows" does: a rule to add, or one of the words
@@ -87,6 +91,7 @@ type parser struct {
 
 	at          [flow.NumFields]int // column at which a field was given, 0 = not
 	actionsAt   []text              // where each action stands, for errors
+	wrote       bool                // there was a write_actions
 	given       []string            // settings given so far
 	cookieGiven bool
 	tableGiven  bool
@@ -112,7 +117,7 @@ func (p *parser) run(t text) error {
 		if !found {
 			return end.errorf("end the rule with actions=...; actions=drop drops", "the rule has no actions")
 		}
-		if err := p.parseActions(actions); err != nil {
+		if err := p.parseActions(actions, false); err != nil {
 			return err
 		}
 		if err := p.checkActions(); err != nil {
@@ -144,12 +149,14 @@ func (p *parser) conditions(t *text) (actions text, found bool, err *SyntaxError
 			}
 		}
 		if isActionsKey(it.key.s) && !it.quoted {
-			if it.sep != '=' && it.sep != ':' {
+			// Take the rest as it is: it has its own items. Blanks around the sign do not matter.
+			skip := it.key.col - before.col + len(it.key.s)
+			rest := text{before.s[skip:], before.col + skip}.trim()
+			if it.sep != ':' && !strings.HasPrefix(rest.s, "=") {
 				return text{}, false, it.key.errorf("write actions=LIST", "actions is missing a value")
 			}
-			// Take the rest as it is: it has its own items.
-			skip := it.key.col - before.col + len(it.key.s) + 1
-			return text{before.s[skip:], before.col + skip}, true, nil
+			rest.take(1)
+			return rest, true, nil
 		}
 		if err := p.condition(it); err != nil {
 			return text{}, false, err
