@@ -3,6 +3,7 @@ package ofctl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,6 +70,8 @@ func parseGroupDelete(t text) (flow.GroupMod, error) {
 			return m, nil
 		case it.key.s != "group_id":
 			return m, it.key.errorf("write group_id=NUMBER or nothing", "unknown keyword %q", it.key.s)
+		case it.sep == 0:
+			return m, it.missing()
 		case it.val.s == "all":
 			m.Command = flow.GroupDeleteAll
 		default:
@@ -147,6 +150,9 @@ func (p *groupParser) head(t text) *SyntaxError {
 		it, ok, err := nextItem(&t)
 		if err != nil || !ok {
 			return err
+		}
+		if it.sep == 0 && (it.key.s == "group_id" || it.key.s == "type") {
+			return it.missing()
 		}
 		switch it.key.s {
 		case "group_id":
@@ -244,7 +250,11 @@ func (p *bucketParser) setting(it item) (known bool, err *SyntaxError) {
 	if it.quoted {
 		return false, nil
 	}
-	switch strings.ToLower(it.key.s) {
+	name := strings.ToLower(it.key.s)
+	if slices.Contains([]string{"bucket_id", "weight", "watch_group", "watch_port"}, name) && it.sep == 0 {
+		return true, it.missing()
+	}
+	switch name {
 	case "bucket_id":
 		p.numbered = true
 		return true, setNumber(it, &p.b.ID, flow.MaxBucketID)
@@ -274,6 +284,11 @@ func (p *bucketParser) action(it item, one text) *SyntaxError {
 		return nil
 	}
 	return p.acts.parseActions(one, false)
+}
+
+// missing says that an item lacks its value.
+func (it item) missing() *SyntaxError {
+	return it.key.errorf("write "+it.key.s+"=VALUE", "%s is missing a value", it.key.s)
 }
 
 func setNumber[T uint16 | uint32](it item, dst *T, limit uint64) *SyntaxError {

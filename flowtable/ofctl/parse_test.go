@@ -183,7 +183,7 @@ func TestRulesMadeByProgramsAreChecked(t *testing.T) {
 
 // FuzzParseRule: whatever is accepted can be written, and reads back as the same.
 func FuzzParseRule(f *testing.F) {
-	for _, list := range [][]string{agreed, refused, differing} {
+	for _, list := range [][]string{agreed, refused, differing, actionRules, refusedActions} {
 		for _, s := range list {
 			f.Add(s)
 		}
