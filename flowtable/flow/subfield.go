@@ -96,7 +96,7 @@ var Places = placesWithRegisters([NumFields]Place{
 	FieldTunID:     {WordTunnel, 0, 64, true, true, NeedNothing, "tun_id", "NXM_NX_TUN_ID"},
 	FieldPktMark:   {WordMark, ShiftMark, 32, true, true, NeedNothing, "pkt_mark", "NXM_NX_PKT_MARK"},
 
-	FieldInPortOXM:    {WordPort, ShiftInPort, 32, true, false, NeedNothing, "in_port_oxm", "OXM_OF_IN_PORT"},
+	FieldInPortOXM:    {WordPort, ShiftInPort, 32, false, false, NeedNothing, "in_port_oxm", "OXM_OF_IN_PORT"},
 	FieldActsetOutput: {WordMark, 0, 32, false, false, NeedNothing, "actset_output", "ONFOXM_ET_ACTSET_OUTPUT"},
 })
 
