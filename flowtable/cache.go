@@ -27,7 +27,7 @@ type cache struct {
 }
 
 // entry is a view of one: its word, then its key. Only as much of it as the layout's stride is its own.
-type entry [1 + flow.KeyWords]uint64
+type entry [1 + flow.PacketWords]uint64
 
 const (
 	ways     = 8
@@ -92,9 +92,9 @@ func (c *cache) clearMore() {
 func (c *cache) capacity() uint64 { return (c.setMask + 1) * ways }
 
 // find returns the entry for key, nil if there is none.
-func (c *cache) find(hash uint64, key *flow.Key) *entry {
+func (c *cache) find(hash uint64, key *flow.PacketKey) *entry {
 	for n := range uint64(ways) {
-		if e := c.way(hash, n); e[0] != 0 && key.SameWords((*flow.Key)(e[1:]), c.keys) {
+		if e := c.way(hash, n); e[0] != 0 && key.SameWords((*flow.PacketKey)(e[1:]), c.keys) {
 			return e
 		}
 	}
@@ -116,7 +116,7 @@ func (c *cache) room(hash uint64) *entry {
 }
 
 // set fills e.
-func (c *cache) set(e *entry, word uint64, key *flow.Key) {
+func (c *cache) set(e *entry, word uint64, key *flow.PacketKey) {
 	e[0] = word
 	copy(e[1:], key[:c.keys])
 	c.filled = true

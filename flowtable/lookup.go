@@ -31,11 +31,12 @@ type Lookup struct {
 	programs programs
 	composer composer
 	seed     uint64
+	st       *state // of the last batch
 
 	refs      [packet.BatchSize]uint32 // programs
 	path      [packet.BatchSize]uint32
 	hashes    [packet.BatchSize]uint64
-	keys      [packet.BatchSize]flow.Key // compacted
+	keys      [packet.BatchSize]flow.PacketKey // compacted
 	addresses [packet.BatchSize]uintptr
 }
 
@@ -87,7 +88,8 @@ func (p *Pipeline) NewLookup(cfg LookupConfig) *Lookup {
 	defer p.mu.Unlock()
 	l.counters.Store(new([]*counterChunk))
 	l.growCounters(len(p.slab.chunks))
-	l.layout = p.state.Load().layout
+	l.st = p.state.Load()
+	l.layout = l.st.layout
 	l.cache.configure(l.layout)
 	l.stats.capacity = l.cache.capacity()
 	p.lookups = append(p.lookups, l)
@@ -141,6 +143,7 @@ func (l *Lookup) Batch(b *packet.Batch) {
 		atomic.StoreUint64(&l.active, l.p.state.Load().gen)
 		st := l.p.state.Load()
 		if layout = st.layout; layout == l.layout {
+			l.st = st
 			l.resolveAll(st, n, cut)
 			l.credit(b, n)
 			store(&l.active, 0)
@@ -177,16 +180,16 @@ func (l *Lookup) extract(b *packet.Batch, n int) (cut uint32) {
 	if l.layout.portOnly {
 		var key flow.Key
 		flow.Extract(nil, 0, b.InPort, flow.DepthPort, &key)
-		l.hashes[0] = shape.Pick(&key, &l.keys[0], l.seed)
+		l.hashes[0] = shape.PickPacket(&key, &l.keys[0], l.seed)
 		return 0
 	}
+	var key flow.Key // extract overwrites the packet's words, the others stay zero
 	for i := range n {
-		var key flow.Key
 		p := b.Packet(i)
 		if !flow.Extract(flow.Visible(p), p.Len(), b.InPort, d, &key) && !l.layout.read(b, p, &key) {
 			cut |= 1 << i
 		}
-		l.hashes[i] = shape.Pick(&key, &l.keys[i], l.seed)
+		l.hashes[i] = shape.PickPacket(&key, &l.keys[i], l.seed)
 		l.addresses[i] = addressOf(l.cache.way(l.hashes[i], 0))
 	}
 	prefetch(&l.addresses[0], n)
@@ -316,7 +319,7 @@ func (l *Lookup) miss(st *state, i int, e *entry, t *tally) uint32 {
 }
 
 // expand puts a compacted key's words back in their places.
-func (l *Lookup) expand(key *flow.Key) flow.Key {
+func (l *Lookup) expand(key *flow.PacketKey) flow.Key {
 	var full flow.Key
 	shape := &l.layout.shape
 	for i := range shape.N {
@@ -326,7 +329,7 @@ func (l *Lookup) expand(key *flow.Key) flow.Key {
 }
 
 // classify takes a compacted key through all tables, which leaves the outcome in the composer.
-func (l *Lookup) classify(st *state, key *flow.Key) {
+func (l *Lookup) classify(st *state, key *flow.PacketKey) {
 	full := l.expand(key)
 	l.composer.compose(st, &full)
 }

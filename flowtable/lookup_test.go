@@ -323,7 +323,7 @@ func FuzzExtract(f *testing.F) {
 		f.Add([]byte(s), uint16(1000))
 	}
 	var union flow.Key
-	for w := range union {
+	for w := range flow.PacketWords {
 		union[w] = math.MaxUint64
 	}
 	everything, batch := makeLayout(&union), packet.NewBatch(nil)
@@ -331,11 +331,11 @@ func FuzzExtract(f *testing.F) {
 		window := slices.Clone(b[:min(len(b), packet.WindowSize)])
 		n := len(b) + int(more)
 		var full flow.Key
-		flow.Extract(window[:len(window):len(window)], n, 3, flow.DepthL4, &full)
+		flow.Extract(window[:len(window):len(window)], n, 3, flow.DepthND, &full)
 		if full.InPort() != 3 {
 			t.Fatalf("in_port %d", full.InPort())
 		}
-		for d := flow.DepthPort; d < flow.DepthL4; d++ {
+		for d := flow.DepthPort; d < flow.DepthND; d++ {
 			var k flow.Key
 			flow.Extract(window, n, 3, d, &k)
 			for w := range k {

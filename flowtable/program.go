@@ -195,7 +195,7 @@ func (p *programs) samePath(h *pathHeader, prog uint32, credits []credit) bool {
 func (p *programs) internProgram(ops []Op) uint32 {
 	h := uint64(flow.HashMul2)
 	for i := range ops {
-		h = flow.Mix(flow.Mix(h, uint64(ops[i].Kind)<<32|uint64(ops[i].A)), ops[i].B)
+		h = flow.Mix(flow.Mix(h, uint64(ops[i].Kind)<<32|uint64(ops[i].A)), ops[i].B^ops[i].Mask<<7)
 	}
 	hash := uint32(flow.Finish(h))
 	head := &p.listHeads[hash&uint32(len(p.listHeads)-1)]

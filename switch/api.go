@@ -80,6 +80,7 @@ type FDBStats struct {
 	Evicted uint64  `json:"evicted"` // replaced by another address for lack of room
 	Expired uint64  `json:"expired"` // aged out
 	Refused uint64  `json:"refused"` // not learned for lack of room
+	Limited uint64  `json:"limited"` // not learned because their port brought too many in one second
 	Flushed uint64  `json:"flushed"` // removed by an operator or with their port
 	Flooded uint64  `json:"flooded"` // packets to an unknown unicast address
 }

@@ -229,6 +229,11 @@ func (s *Switch) adopt(c *change) []place {
 		bc.br.ports = make(map[uint32]*port)
 		for _, pc := range bc.ports {
 			p := pc.p
+			if !p.cfg.VLAN.same(&pc.cfg.VLAN) {
+				// What was learned on it may be of other VLANs now.
+				place{bc.br, p.number}.forget()
+				bc.br.dirty = true
+			}
 			p.cfg, p.origin, p.number, p.br = pc.cfg, pc.origin, pc.number, bc.br
 			bc.br.ports[p.number] = p
 			s.ports[p.cfg.Name] = p
@@ -253,13 +258,19 @@ func (br *bridge) reshape(cfg Bridge) {
 		br.dirty = true
 	}
 	br.fdb.setAgeing(cfg.MACAgeing)
+	br.fdb.rate.Store(uint32(cfg.MACRate))
+	br.dirty = br.dirty || br.cfg.ForwardReserved != cfg.ForwardReserved
 	br.cfg = cfg
 	br.cfg.Ports, br.cfg.Flows = nil, nil // kept as ports and rules
 }
 
 // newBridge makes a bridge without ports and rules.
 func newBridge(cfg Bridge) *bridge {
-	br := &bridge{cfg: cfg, fdb: newFDB(cfg.MACLimit, cfg.MACAgeing), ports: make(map[uint32]*port), dirty: true}
+	br := &bridge{
+		cfg: cfg, fdb: newFDB(cfg.MACLimit, cfg.MACAgeing), ports: make(map[uint32]*port), linked: make(map[uint32]bool),
+		dirty: true,
+	}
+	br.fdb.rate.Store(uint32(cfg.MACRate))
 	br.cfg.Ports, br.cfg.Flows = nil, nil
 	br.rules = newRuleSet()
 	return br

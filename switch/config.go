@@ -17,6 +17,8 @@ const (
 	DefaultMACAgeing = 300 * time.Second // as Open vSwitch and IEEE 802.1Q-2018 table 8-6
 	DefaultMACLimit  = 8192              // entries
 	MaxMACLimit      = 1 << 20
+	DefaultMACRate   = 10000 // addresses a second and port
+	MaxMACRate       = 1 << 30
 
 	DefaultCacheEntries = flowtable.DefaultCacheEntries // per PMD thread and bridge
 	MaxCacheEntries     = flowtable.MaxCacheEntries
@@ -74,7 +76,11 @@ type Bridge struct {
 	Name      string        `json:"name"`
 	MACAgeing time.Duration `json:"mac_ageing_ns"` // whole seconds
 	MACLimit  int           `json:"mac_limit"`     // entries of the MAC table
-	Ports     []PortConfig  `json:"ports,omitempty"`
+	// MACRate is how many addresses a second may be new to or move to one port.
+	MACRate int `json:"mac_rate"`
+	// ForwardReserved lets NORMAL forward to reserved addresses: spanning tree, LACP, LLDP and the like.
+	ForwardReserved bool         `json:"forward_reserved,omitempty"`
+	Ports           []PortConfig `json:"ports,omitempty"`
 	// Flows are the rules of flows and of flows_file, in that order.
 	Flows []FlowConfig `json:"flows,omitempty"`
 	// DefaultRule says that the bridge has neither flows nor flows_file, and so gets priority=0,actions=NORMAL. An empty
@@ -100,6 +106,8 @@ type PortConfig struct {
 	Number uint32 `json:"number,omitempty"`
 	// RxqCPUs[i] pins receive queue i to a CPU; -1 or a missing element leaves it to the switch.
 	RxqCPUs []int `json:"rxq_cpus,omitempty"`
+	// VLAN is which VLANs NORMAL lets through the port, and with what tags.
+	VLAN VLANConfig `json:"vlan,omitzero"`
 
 	Queues       int           `json:"queues,omitempty"`      // queue pairs, 0: the driver's default
 	MTU          int           `json:"mtu,omitempty"`         // bytes of layer 3 payload, 0: none enforced

@@ -86,7 +86,7 @@ const (
 )
 
 func (p *parser) bridge(n *yaml.Node) Bridge {
-	br := Bridge{MACAgeing: DefaultMACAgeing, MACLimit: DefaultMACLimit, pos: p.at(n)}
+	br := Bridge{MACAgeing: DefaultMACAgeing, MACLimit: DefaultMACLimit, MACRate: DefaultMACRate, pos: p.at(n)}
 	seen := p.mapping(n, "a bridge", []field{
 		{"name", func(v *yaml.Node) {
 			br.Name, _ = p.name(v, "a bridge's name")
@@ -104,6 +104,15 @@ func (p *parser) bridge(n *yaml.Node) Bridge {
 			if k, ok := p.number(v, "mac_limit", 1, MaxMACLimit); ok {
 				br.MACLimit = k
 			}
+		}},
+		{"mac_rate", func(v *yaml.Node) {
+			if k, ok := p.number(v, "mac_rate", 1, MaxMACRate); ok {
+				br.MACRate = k
+			}
+		}},
+		{"forward_reserved", func(v *yaml.Node) {
+			s, _ := p.oneOf(v, "forward_reserved", "true", "false")
+			br.ForwardReserved = s == "true"
 		}},
 		{"ports", func(v *yaml.Node) {
 			p.list(v, "ports", func(_ int, v *yaml.Node) { br.Ports = append(br.Ports, p.port(v)) })
@@ -203,6 +212,7 @@ func (p *parser) commonPortFields(pc *PortConfig, driver Driver) []field {
 				pc.Number = uint32(k)
 			}
 		}},
+		{"vlan", func(v *yaml.Node) { pc.VLAN = p.vlan(v) }},
 		{"rxq_cpus", func(v *yaml.Node) {
 			p.list(v, "rxq_cpus", func(_ int, v *yaml.Node) {
 				if cpu, ok := p.number(v, "a CPU in rxq_cpus", -1, maxCPU); ok {

@@ -23,6 +23,7 @@ type worker struct {
 	sending int         // packets in the Transmit that is running
 	waiting int         // packets of the batch whose programs have not been run to the end
 	current *bridgeView // the bridge whose batch is being processed
+	saved   [flowtable.MaxSaves]savedPacket
 
 	// orphans counts packets of queues whose port is gone from the view.
 	orphans packet.Counters
@@ -167,17 +168,19 @@ type run struct {
 	cur     int               // its index, or that of the clone which carries its present header
 	lent    bool              // a pending list refers to cur, so that it must not be edited
 	outputs int               // how many copies were enqueued
+	inPort  uint32            // where it is taken to have arrived
 	reason  packet.DropReason // why there is none, when there is none
 	lost    bool              // a copy has been counted as dropped
+	saves   int               // of w.saved, in use
 }
 
 // packet runs a program for packet i.
 func (x *run) packet(i int, ops []flowtable.Op) {
-	x.cur, x.lent, x.outputs, x.lost, x.reason = i, false, 0, false, packet.DropNoOutput
+	x.cur, x.lent, x.outputs, x.lost, x.saves = i, false, 0, false, 0
+	x.inPort, x.reason = x.b.InPort, packet.DropNoOutput
 	for k := range ops {
 		if !x.step(&ops[k]) {
-			x.lose(packet.DropHeadroom)
-			return
+			break
 		}
 	}
 	if x.outputs == 0 && !x.lost {
@@ -185,13 +188,13 @@ func (x *run) packet(i int, ops []flowtable.Op) {
 	}
 }
 
-// step does one operation. It fails when a header does not fit any more.
+// step does one operation. It reports whether the program goes on.
 func (x *run) step(op *flowtable.Op) bool {
 	switch op.Kind {
 	case flowtable.OpOutput:
 		x.output(op.A)
 	case flowtable.OpInPort:
-		if dest := x.br.outIndex(x.b.InPort); dest >= 0 {
+		if dest := x.br.outIndex(x.inPort); dest >= 0 {
 			x.send(dest)
 		}
 	case flowtable.OpFlood, flowtable.OpAll: // no port can be taken out of flooding yet
@@ -202,6 +205,14 @@ func (x *run) step(op *flowtable.Op) bool {
 		x.lose(packet.DropNoSuchPort)
 	case flowtable.OpDrop:
 		x.reason = packet.DropReason(op.A)
+	case flowtable.OpSetInPort:
+		x.inPort = op.A
+	case flowtable.OpMeter:
+		return x.meter(op.A)
+	case flowtable.OpSave:
+		x.save()
+	case flowtable.OpRestore:
+		x.restore()
 	default:
 		return x.edit(op)
 	}
@@ -212,34 +223,13 @@ func (x *run) step(op *flowtable.Op) bool {
 // §5.12).
 func (x *run) output(number uint32) {
 	switch dest := x.br.outIndex(number); {
-	case number == x.b.InPort:
+	case number == x.inPort:
 		x.reason = packet.DropHairpin
 	case dest < 0:
 		x.lose(packet.DropNoSuchPort)
 	default:
 		x.send(dest)
 	}
-}
-
-// edit changes the packet's header. It fails when there is no room for what is pushed.
-func (x *run) edit(op *flowtable.Op) bool {
-	x.own()
-	p := x.b.Packet(x.cur)
-	switch op.Kind {
-	case flowtable.OpPushVLAN:
-		return p.PushVLAN(uint16(op.A), 0)
-	case flowtable.OpPopVLAN:
-		p.PopVLAN()
-	case flowtable.OpSetVLANVID:
-		p.SetVLANVID(uint16(op.A))
-	case flowtable.OpSetVLANPCP:
-		p.SetVLANPCP(uint8(op.A))
-	case flowtable.OpSetEthSrc:
-		p.SetEthSrc(op.MAC())
-	case flowtable.OpSetEthDst:
-		p.SetEthDst(op.MAC())
-	}
-	return true
 }
 
 // lose counts a copy that could not be made or sent.
@@ -271,25 +261,10 @@ func (x *run) send(dest int) {
 // flood sends the packet at hand to every port but the one it came from.
 func (x *run) flood() {
 	for dest := range x.br.outs {
-		if x.br.outs[dest].number != x.b.InPort {
+		if x.br.outs[dest].number != x.inPort {
 			x.send(dest)
 		}
 	}
-}
-
-// own makes the packet at hand editable: when a pending list refers to it, the edits go to a clone.
-func (x *run) own() {
-	if !x.lent {
-		return
-	}
-	if j, ok := x.b.Clone(x.cur); ok {
-		x.cur = j
-	} else {
-		// No clone left. Once everything pending is out, nobody refers to the present header any more.
-		x.w.flush(x.br, x.b)
-		x.exhausted = true
-	}
-	x.lent = false
 }
 
 // flush transmits everything pending, destination by destination. When a memory fault ends it, those that it has not

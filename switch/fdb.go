@@ -72,11 +72,16 @@ type fdb struct {
 	limit  atomic.Int64
 	ageing atomic.Uint32 // seconds
 	epoch  atomic.Uint32 // seconds since the table was made
+	rate   atomic.Uint32 // addresses that one port may bring in a second, 0 = any number
 
 	// Written on learning, by anyone.
 	entries                                            atomic.Int64
 	learned, moved, evicted, refused, expired, flushed atomic.Uint64
 	ports                                              [MaxPortNumber + 1]atomic.Int32 // entries by port number
+	// arrivals counts by port number the addresses that were new to or moved to it: the epoch in the upper half, the
+	// number in it in the lower.
+	arrivals [MaxPortNumber + 1]atomic.Uint64
+	limited  atomic.Uint64 // addresses not learned because of rate
 
 	sweepAt int // the control side's: where the next sweep begins
 }
@@ -192,7 +197,7 @@ func (f *fdb) stats() FDBStats {
 	return FDBStats{
 		Entries: int(f.entries.Load()), Limit: int(f.limit.Load()), Ageing: float64(f.ageing.Load()),
 		Learned: f.learned.Load(), Moved: f.moved.Load(), Evicted: f.evicted.Load(), Expired: f.expired.Load(),
-		Refused: f.refused.Load(), Flushed: f.flushed.Load(),
+		Refused: f.refused.Load(), Flushed: f.flushed.Load(), Limited: f.limited.Load(),
 	}
 }
 
@@ -218,4 +223,6 @@ func (f *fdb) inherit(old *fdb) {
 	f.flushed.Store(old.flushed.Load())
 	f.evicted.Add(old.evicted.Load())
 	f.refused.Add(old.refused.Load())
+	f.limited.Store(old.limited.Load())
+	f.rate.Store(old.rate.Load())
 }

@@ -80,10 +80,36 @@ func (f *fdb) learn(k fdbKey, port, now uint32) {
 	}
 	switch {
 	case !ok:
-		f.insert(a, b, k, makeFDBValue(port, now))
-	case v.port() != port || v.epoch() != now:
+		if f.mayBring(port, now) {
+			f.insert(a, b, k, makeFDBValue(port, now))
+		}
+	case v.port() != port:
+		if f.mayBring(port, now) {
+			f.refresh(bk, k, makeFDBValue(port, now))
+		}
+	case v.epoch() != now:
 		f.refresh(bk, k, makeFDBValue(port, now))
 	}
+}
+
+// mayBring counts an address that is new to a port, and reports whether the port has not brought too many this second.
+// A loop, or a sender that invents addresses, would otherwise keep the table and its cache lines busy.
+func (f *fdb) mayBring(port, now uint32) bool {
+	rate := f.rate.Load()
+	if rate == 0 {
+		return true
+	}
+	c := &f.arrivals[port]
+	n := uint64(0)
+	if v := c.Load(); uint32(v>>32) == now {
+		n = v & (1<<32 - 1)
+	}
+	if n >= uint64(rate) {
+		f.limited.Add(1)
+		return false
+	}
+	c.Store(uint64(now)<<32 | (n + 1)) // two threads at once may count one: the limit need not be exact
+	return true
 }
 
 // refresh gives a known address a new time or port.

@@ -168,6 +168,12 @@ func (c *change) bridge(cfg Bridge, br *bridge) *bridgeChange {
 		if br.cfg.MACLimit != cfg.MACLimit {
 			c.say("~ bridge %s mac_limit %d -> %d", cfg.Name, br.cfg.MACLimit, cfg.MACLimit)
 		}
+		if br.cfg.MACRate != cfg.MACRate {
+			c.say("~ bridge %s mac_rate %d -> %d", cfg.Name, br.cfg.MACRate, cfg.MACRate)
+		}
+		if br.cfg.ForwardReserved != cfg.ForwardReserved {
+			c.say("~ bridge %s forward_reserved %v -> %v", cfg.Name, br.cfg.ForwardReserved, cfg.ForwardReserved)
+		}
 	}
 	return bc
 }
@@ -272,7 +278,7 @@ func resources(pc *PortConfig) []string {
 // sameDevice reports whether two configurations of a port need no other device: they differ at most in what is the
 // switch's own business.
 func sameDevice(a, b PortConfig) bool {
-	a.Number, a.RxqCPUs, a.pos = b.Number, b.RxqCPUs, b.pos
+	a.Number, a.RxqCPUs, a.VLAN, a.pos = b.Number, b.RxqCPUs, b.VLAN, b.pos
 	return reflect.DeepEqual(a, b)
 }
 

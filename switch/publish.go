@@ -17,6 +17,7 @@ func (s *Switch) publish() error {
 			p.br.dirty = true
 		}
 	}
+	s.showLinks()
 	s.showViews()
 	m := s.manager.Load()
 	if m == nil {
@@ -25,6 +26,24 @@ func (s *Switch) publish() error {
 	err := m.SetQueues(s.rxQueues())
 	m.Synchronize()
 	return err
+}
+
+// showLinks tells the rules which ports have a link, for groups that watch ports.
+func (s *Switch) showLinks() {
+	for _, br := range s.bridges {
+		for number := range br.linked {
+			if p := br.ports[number]; p == nil || !p.dev.Status().Link {
+				delete(br.linked, number)
+				br.rules.pipeline.SetPortLive(number, false)
+			}
+		}
+		for number, p := range br.ports {
+			if !br.linked[number] && p.dev.Status().Link {
+				br.linked[number] = true
+				br.rules.pipeline.SetPortLive(number, true)
+			}
+		}
+	}
 }
 
 // allWorkers are the processors of the live PMD threads, by thread.
@@ -135,14 +154,24 @@ func (s *Switch) view(w *worker) *view {
 // view builds a bridge as a PMD thread is to see it.
 func (br *bridge) view(w *worker, wb *workerBridge, locking bool) *bridgeView {
 	numbers := slices.Sorted(maps.Keys(br.ports))
-	bv := &bridgeView{lookup: wb.lookup.lookup, fdb: br.fdb, stats: wb.stats}
+	policies := make([]*vlanPolicy, 0)
+	if n := len(numbers); n > 0 {
+		policies = make([]*vlanPolicy, numbers[n-1]+1)
+	}
+	bv := &bridgeView{
+		lookup: wb.lookup.lookup, fdb: br.fdb, stats: wb.stats, policies: policies, plain: true,
+		forwardReserved: br.cfg.ForwardReserved,
+	}
 	for _, number := range numbers {
 		p := br.ports[number]
+		policy := p.cfg.VLAN.policy()
+		policies[number] = &policy
+		bv.plain = bv.plain && policy.plain()
 		tx := p.usableTx()
 		if len(tx) == 0 {
 			continue // a device without transmit queues: like no port
 		}
-		o := out{number: number, tx: tx[w.thread%len(tx)]}
+		o := out{number: number, tx: tx[w.thread%len(tx)], vlan: policy}
 		if locking {
 			o.lock = p.lock(o.tx)
 		}

@@ -25,8 +25,13 @@ type bridgeView struct {
 	fdb    *fdb
 	stats  *bridgeStats // this thread's
 
-	outs     []out    // every port
-	byNumber []uint16 // OpenFlow number -> index in outs, plus one; 0: no such port
+	// plain: every port is a trunk of all VLANs, so that untagged packets stay as they are.
+	plain           bool
+	forwardReserved bool // NORMAL forwards to reserved addresses too
+
+	outs     []out         // every port
+	byNumber []uint16      // OpenFlow number -> index in outs, plus one; 0: no such port
+	policies []*vlanPolicy // OpenFlow number -> VLANs of the port as the source of packets; nil: no such port
 
 	// The thread's scratch: what Process has decided and not yet transmitted.
 	pending []pending // parallel to outs
@@ -39,6 +44,7 @@ type out struct {
 	number uint32 // OpenFlow
 	tx     TxQueue
 	lock   *txLock // nil when no other thread uses tx
+	vlan   vlanPolicy
 }
 
 // pendingMax is how many packets wait for one destination before they are sent: every packet of a batch and every
@@ -82,6 +88,14 @@ func (br *bridgeView) out(number uint32) *out {
 		return &br.outs[i]
 	}
 	return nil
+}
+
+// policy is the VLAN policy of a port as the source of packets; nil when there is no such port.
+func (br *bridgeView) policy(number uint32) *vlanPolicy {
+	if number >= uint32(len(br.policies)) {
+		return nil
+	}
+	return br.policies[number]
 }
 
 // outIndex is the index of a port in outs, -1 when there is none.

@@ -1,15 +1,17 @@
 // Command compare measures the throughput of Weft beside Open vSwitch with DPDK and testpmd's vhost driver, under one and
 // the same load: two virtio-user ports of a testpmd on one CPU, the switch's forwarding thread on another.
 //
-//	round 1            round 2            ...   round N
-//	weft ovs testpmd   weft ovs testpmd         weft ovs testpmd     each: start, measure, stop
-//	  |   |    |
-//	  v   v    v                +----------------+  V0  +-----------+
-//	packets per second <------- | load (CPU 0)   |------| switch    |
-//	                            |                |------| (CPU 1)   |
-//	                            +----------------+  V1  +-----------+
+//	scenario   round 1            round 2            ...   round N
+//	           weft ovs testpmd   weft ovs testpmd         weft ovs testpmd     each: start, measure, stop
+//	             |   |    |
+//	             v   v    v                +----------------+  V0  +-----------+
+//	           packets per second <------- | load (CPU 0)   |------| switch    |
+//	                                       |                |------| (CPU 1)   |
+//	                                       +----------------+  V1  +-----------+
 //
-// The peers alternate, because a shared machine drifts; figures of one run are compared and of different runs are not.
-// The report gives medians, the spread, and for each pair of peers the median of the ratios round by round. There is no
-// report when a peer failed in any round.
+// A scenario is a list of contenders, which are a switch and what it has to do: its rules, the frames, how many flows.
+// They alternate, because a shared machine drifts; figures of one run are compared and of different runs are not. The
+// report gives medians, the spread, and for each pair of contenders the median of the ratios round by round, beside the
+// bar that it must reach where there is one. A contender that fails takes its scenario out of the report, which says so,
+// and nothing else.
 package main

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,70 +18,124 @@ import (
 	"weft/internal/e2e/testpmd"
 )
 
-// peer is one switch to measure.
+// bench is where one contender is measured: its work, and the sockets to the load.
+type bench struct {
+	o       *options
+	group   *host.Group
+	dir     string
+	work    *work
+	sockets [2]string
+}
+
+// running is a switch that was started.
+type running struct {
+	// ready waits until both ports are connected, as far as the switch tells.
+	ready func(ctx context.Context) error
+	// change makes the i-th of an endless sequence of rule changes; nil: not offered.
+	change func(ctx context.Context, i int) error
+}
+
+// peer is one kind of switch to measure.
 type peer struct {
-	name  string
 	needs []host.Need
 	// listens says that the switch makes the two sockets; otherwise the load does.
 	listens bool
-	// start starts the switch between the two sockets. What it returns waits until both ports
-	// are connected, as far as the switch tells.
-	start func(ctx context.Context, g *host.Group, o *options, dir string, sockets [2]string) (ready, error)
+	start   func(ctx context.Context, b *bench) (running, error)
 	// version describes what is measured.
 	version func(ctx context.Context, o *options) string
 }
 
-type ready func(ctx context.Context) error
-
-func choosePeers(o *options) ([]peer, []host.Need, error) {
-	all := []peer{
-		{"weft", nil, false, startWeft, weftVersion},
-		{"ovs", []host.Need{host.OVS}, false, startOVS, func(ctx context.Context, _ *options) string {
-			return packageVersion(ctx, host.OVS.Package)
-		}},
-		{"testpmd", nil, true, startTestpmd, func(ctx context.Context, _ *options) string {
-			return packageVersion(ctx, host.Testpmd.Package)
-		}},
-	}
-	needs := []host.Need{host.Testpmd}
-	var chosen []peer
-	for _, name := range strings.Split(o.Peers, ",") {
-		found := false
-		for _, p := range all {
-			if p.name == name {
-				chosen, needs, found = append(chosen, p), append(needs, p.needs...), true
-			}
-		}
-		if !found {
-			return nil, nil, fmt.Errorf("-peers: %q is none of weft, ovs, testpmd", name)
-		}
-	}
-	return chosen, needs, nil
+var peers = map[string]peer{
+	"weft": {nil, false, startWeft, weftVersion},
+	"ovs": {[]host.Need{host.OVS}, false, startOVS, func(ctx context.Context, _ *options) string {
+		return packageVersion(ctx, host.OVS.Package)
+	}},
+	"testpmd": {nil, true, startTestpmd, func(ctx context.Context, _ *options) string {
+		return packageVersion(ctx, host.Testpmd.Package)
+	}},
 }
 
-// startWeft runs weft with the two rules that Open vSwitch gets too.
-func startWeft(ctx context.Context, g *host.Group, o *options, dir string, sockets [2]string) (ready, error) {
-	file, socket := filepath.Join(dir, "weft.yaml"), filepath.Join(dir, "weft.sock")
+// needs are the packages that the scenarios take.
+func needs(list []scenario) []host.Need {
+	out := []host.Need{host.Testpmd}
+	for _, name := range peerNames(list) {
+		out = append(out, peers[name].needs...)
+	}
+	return out
+}
+
+func (b *bench) rulesFile() (string, error) {
+	path := filepath.Join(b.dir, "rules.txt")
+	return path, writeRules(path, b.work)
+}
+
+// startWeft runs weft with the rules that Open vSwitch gets too.
+func startWeft(ctx context.Context, b *bench) (running, error) {
+	rules, err := b.rulesFile()
+	if err != nil {
+		return running{}, err
+	}
+	file, socket := filepath.Join(b.dir, "weft.yaml"), filepath.Join(b.dir, "weft.sock")
+	cache := ""
+	if b.work.CacheEntries > 0 {
+		cache = fmt.Sprintf(", cache_entries: %d", b.work.CacheEntries)
+	}
 	config := fmt.Sprintf(`log: {level: warn}
 control: {socket: %s}
-pmd: {cpus: %d, idle: poll}
+pmd: {cpus: %d, idle: poll%s}
 bridges:
   - name: br0
     ports:
       - {name: v0, driver: vhost-user, number: 1, path: %s, mode: client, queues: %d}
-      - {name: v1, driver: vhost-user, number: 2, path: %s, mode: client, queues: %[4]d}
-    flows:
-      - in_port=v0,actions=output:v1
-      - in_port=v1,actions=output:v0
-`, socket, o.SwitchCPU, sockets[0], max(o.Queues, 1), sockets[1])
+      - {name: v1, driver: vhost-user, number: 2, path: %[6]s, mode: client, queues: %[5]d}
+    flows_file: %[7]s
+`, socket, b.o.SwitchCPU, cache, b.sockets[0], max(b.work.Queues, 1), b.sockets[1], rules)
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
-		return nil, err
+		return running{}, err
 	}
-	d, err := daemon.Start(ctx, g, daemon.Config{Name: "weft", Binary: o.weft, File: file, Socket: socket})
+	d, err := daemon.Start(ctx, b.group, daemon.Config{Name: "weft", Binary: b.o.weft, File: file, Socket: socket})
 	if err != nil {
-		return nil, err
+		return running{}, err
 	}
-	return func(ctx context.Context) error { return d.WaitLink(ctx, true, "v0", "v1") }, nil
+	return running{
+		ready:  func(ctx context.Context) error { return d.WaitLink(ctx, true, "v0", "v1") },
+		change: weftChanges(socket),
+	}, nil
+}
+
+// weftChanges adds and deletes rules that no packet of the load meets, over one connection to the control socket.
+func weftChanges(socket string) func(ctx context.Context, i int) error {
+	var dialer net.Dialer
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		},
+	}}
+	return func(ctx context.Context, i int) error {
+		rule := fmt.Sprintf("ip,nw_dst=192.0.2.%d", i/2%256)
+		method, query := http.MethodPost, map[string]any{"rules": []string{rule + ",actions=drop"}}
+		if i%2 == 1 {
+			method, query = http.MethodDelete, map[string]any{"filter": rule}
+		}
+		body, err := json.Marshal(query)
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, method, "http://weft/v1/flows", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("change of a rule: %s", resp.Status)
+		}
+		return nil
+	}
 }
 
 func weftVersion(ctx context.Context, o *options) string {
@@ -88,24 +146,27 @@ func weftVersion(ctx context.Context, o *options) string {
 	return strings.TrimSpace(string(out))
 }
 
-func startOVS(ctx context.Context, g *host.Group, o *options, dir string, sockets [2]string) (ready, error) {
-	v, err := ovs.Start(ctx, g, ovs.Config{
-		Dir: filepath.Join(dir, "ovs"), MainCPU: o.LoadCPU, PMDCPU: o.SwitchCPU,
-		Sockets: sockets[:], Names: []string{"v0", "v1"},
-		Flows: []string{"in_port=1,actions=output:2", "in_port=2,actions=output:1"},
+func startOVS(ctx context.Context, b *bench) (running, error) {
+	rules, err := b.rulesFile()
+	if err != nil {
+		return running{}, err
+	}
+	v, err := ovs.Start(ctx, b.group, ovs.Config{
+		Dir: filepath.Join(b.dir, "ovs"), MainCPU: b.o.LoadCPU, PMDCPU: b.o.SwitchCPU,
+		Sockets: b.sockets[:], Names: []string{"v0", "v1"}, FlowsFile: rules,
 	})
-	return v.WaitLink, err
+	return running{ready: v.WaitLink}, err
 }
 
-func startTestpmd(ctx context.Context, g *host.Group, o *options, _ string, sockets [2]string) (ready, error) {
-	t, err := testpmd.Start(ctx, g, testpmd.Config{
-		Name: "vhost", Sockets: sockets, Vhost: true, CPU: o.SwitchCPU, Queues: o.Queues,
+func startTestpmd(ctx context.Context, b *bench) (running, error) {
+	t, err := testpmd.Start(ctx, b.group, testpmd.Config{
+		Name: "vhost", Sockets: b.sockets, Vhost: true, CPU: b.o.SwitchCPU, Queues: b.work.Queues,
 	})
 	if err != nil {
-		return nil, err
+		return running{}, err
 	}
 	_, err = t.Command(ctx, "start")
-	return func(context.Context) error { return nil }, err // the load connects while it starts
+	return running{ready: func(context.Context) error { return nil }}, err // the load connects while it starts
 }
 
 func packageVersion(ctx context.Context, name string) string {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -14,11 +16,11 @@ import (
 
 // report is what is printed and written as JSON.
 type report struct {
-	Time    time.Time `json:"time"`
-	Machine machine   `json:"machine"`
-	Options *options  `json:"options"`
-	Results []result  `json:"results"`
-	Ratios  []ratio   `json:"ratios"`
+	Time      time.Time         `json:"time"`
+	Machine   machine           `json:"machine"`
+	Options   *options          `json:"options"`
+	Versions  map[string]string `json:"versions"` // by peer
+	Scenarios []*outcome        `json:"scenarios"`
 }
 
 type machine struct {
@@ -28,17 +30,26 @@ type machine struct {
 	Load   string `json:"load_average_before"`
 }
 
-// result is what one peer reached, round by round.
+// outcome is what a scenario gave.
+type outcome struct {
+	Name    string   `json:"name"`
+	Title   string   `json:"title"`
+	Failure string   `json:"failure,omitempty"` // why there are no figures
+	Results []result `json:"results"`
+	Ratios  []ratio  `json:"ratios,omitempty"`
+	bars    []bar
+}
+
+// result is what one contender reached, round by round.
 type result struct {
-	Peer    string    `json:"peer"`
-	Version string    `json:"version"`
-	Mpps    []float64 `json:"mpps"`
-	Median  float64   `json:"median_mpps"`
+	contender
+	Mpps   []float64 `json:"mpps"`
+	Median float64   `json:"median_mpps"`
 	// Spread is the distance between the best and the worst round as a part of the median.
 	Spread float64 `json:"spread"`
 }
 
-// ratio compares two peers within each round, where the machine was the same.
+// ratio compares two contenders within each round, where the machine was the same.
 type ratio struct {
 	Of       string    `json:"of"`
 	To       string    `json:"to"`
@@ -46,55 +57,121 @@ type ratio struct {
 	Median   float64   `json:"median"`
 	Smallest float64   `json:"smallest"`
 	Largest  float64   `json:"largest"`
+	Bar      float64   `json:"bar,omitempty"` // what Median must reach; 0: nothing
 }
 
-func newReport(ctx context.Context, o *options, peers []peer) *report {
-	r := &report{Time: time.Now().UTC().Truncate(time.Second), Options: o, Machine: machine{
-		CPU: cpuModel(), CPUs: runtime.NumCPU(), Kernel: oneLine("/proc/sys/kernel/osrelease"), Load: oneLine("/proc/loadavg"),
-	}}
-	for _, p := range peers {
-		r.Results = append(r.Results, result{Peer: p.name, Version: p.version(ctx, o)})
+// reached reports whether the bar, if there is one, is reached.
+func (r *ratio) reached() bool { return r.Median >= r.Bar }
+
+func newReport(ctx context.Context, o *options, list []scenario) *report {
+	r := &report{
+		Time: time.Now().UTC().Truncate(time.Second), Options: o, Versions: make(map[string]string), Machine: machine{
+			CPU: cpuModel(), CPUs: runtime.NumCPU(), Kernel: oneLine("/proc/sys/kernel/osrelease"), Load: oneLine("/proc/loadavg"),
+		},
+	}
+	for _, name := range peerNames(list) {
+		r.Versions[name] = peers[name].version(ctx, o)
 	}
 	return r
 }
 
-func (r *report) summarise() {
-	for i := range r.Results {
-		p := &r.Results[i]
+// peerNames are the peers in the scenarios, in the order of the alphabet.
+func peerNames(list []scenario) []string {
+	found := make(map[string]bool)
+	for i := range list {
+		for _, c := range list[i].contenders {
+			found[c.Peer] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+func newOutcome(s *scenario) *outcome {
+	out := &outcome{Name: s.name, Title: s.title, bars: s.bars}
+	for _, c := range s.contenders {
+		out.Results = append(out.Results, result{contender: c})
+	}
+	return out
+}
+
+func (o *outcome) summarise() {
+	for i := range o.Results {
+		p := &o.Results[i]
 		p.Median = median(p.Mpps)
 		p.Spread = (slices.Max(p.Mpps) - slices.Min(p.Mpps)) / p.Median
 	}
-	for i, a := range r.Results {
-		for _, b := range r.Results[i+1:] {
-			x := ratio{Of: a.Peer, To: b.Peer}
-			for round := range a.Mpps {
-				x.ByRound = append(x.ByRound, a.Mpps[round]/b.Mpps[round])
-			}
-			x.Median, x.Smallest, x.Largest = median(x.ByRound), slices.Min(x.ByRound), slices.Max(x.ByRound)
-			r.Ratios = append(r.Ratios, x)
+	for i := range o.Results {
+		for j := range o.Results[i+1:] {
+			o.compare(&o.Results[i], &o.Results[i+1+j])
 		}
 	}
 }
 
+// compare adds the ratio of two contenders.
+func (o *outcome) compare(a, b *result) {
+	x := ratio{Of: a.Label, To: b.Label}
+	for round := range a.Mpps {
+		x.ByRound = append(x.ByRound, a.Mpps[round]/b.Mpps[round])
+	}
+	x.Median, x.Smallest, x.Largest = median(x.ByRound), slices.Min(x.ByRound), slices.Max(x.ByRound)
+	for _, bar := range o.bars {
+		if bar.Of == x.Of && bar.To == x.To {
+			x.Bar = bar.Least
+		}
+	}
+	o.Ratios = append(o.Ratios, x)
+}
+
+// failure says which scenarios have no figures.
+func (r *report) failure() error {
+	var failed []string
+	for _, s := range r.Scenarios {
+		if s.Failure != "" {
+			failed = append(failed, s.Name)
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	return errors.New("no figures for " + strings.Join(failed, ", "))
+}
+
 func (r *report) print(out io.Writer) {
-	o := r.Options
-	buffers := "mergeable"
-	if !o.Mergeable {
-		buffers = "not mergeable"
-	}
-	fmt.Fprintf(out, "\n%d-byte frames, split rings, %s buffers, %d queue pair(s), %d rounds of %d s, both directions together\n",
-		o.Size, buffers, max(o.Queues, 1), o.Rounds, o.Seconds)
-	fmt.Fprintf(out, "%s, %d CPUs, Linux %s, load average before: %s\n\n", r.Machine.CPU, r.Machine.CPUs, r.Machine.Kernel,
+	fmt.Fprintf(out, "\nsplit rings, %d rounds of %d s, both directions together\n", r.Options.Rounds, r.Options.Seconds)
+	fmt.Fprintf(out, "%s, %d CPUs, Linux %s, load average before: %s\n", r.Machine.CPU, r.Machine.CPUs, r.Machine.Kernel,
 		r.Machine.Load)
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "PEER\tMEDIAN Mpps\tSPREAD\tROUNDS\tVERSION")
-	for _, p := range r.Results {
-		fmt.Fprintf(w, "%s\t%.3f\t%.0f %%\t%s\t%s\n", p.Peer, p.Median, 100*p.Spread, join(p.Mpps, "%.2f"), p.Version)
+	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
+		fmt.Fprintf(out, "%s: %s\n", name, r.Versions[name])
 	}
-	fmt.Fprintln(w, "\t\t\t\t")
-	fmt.Fprintln(w, "RATIO\tMEDIAN\tRANGE\tROUNDS\t")
-	for _, x := range r.Ratios {
-		fmt.Fprintf(w, "%s / %s\t%.2f\t%.2f-%.2f\t%s\t\n", x.Of, x.To, x.Median, x.Smallest, x.Largest, join(x.ByRound, "%.2f"))
+	for _, s := range r.Scenarios {
+		fmt.Fprintf(out, "\n%s (%s)\n", s.Title, s.Name)
+		if s.Failure != "" {
+			fmt.Fprintf(out, "  no figures: %s\n", s.Failure)
+			continue
+		}
+		s.print(out)
+	}
+}
+
+func (o *outcome) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "  CONTENDER\tMEDIAN Mpps\tSPREAD\tROUNDS")
+	for _, p := range o.Results {
+		fmt.Fprintf(w, "  %s\t%.3f\t%.0f %%\t%s\n", p.Label, p.Median, 100*p.Spread, join(p.Mpps, "%.2f"))
+	}
+	_ = w.Flush() // the terminal
+	w = tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "  RATIO\tMEDIAN\tRANGE\tBAR\tROUNDS")
+	for _, x := range o.Ratios {
+		verdict := "-"
+		switch {
+		case x.Bar > 0 && x.reached():
+			verdict = fmt.Sprintf("%.2f reached", x.Bar)
+		case x.Bar > 0:
+			verdict = fmt.Sprintf("%.2f MISSED", x.Bar)
+		}
+		fmt.Fprintf(w, "  %s / %s\t%.2f\t%.2f-%.2f\t%s\t%s\n", x.Of, x.To, x.Median, x.Smallest, x.Largest, verdict,
+			join(x.ByRound, "%.2f"))
 	}
 	_ = w.Flush() // the terminal
 }
@@ -117,23 +194,20 @@ func median(v []float64) float64 {
 	return (s[n/2-1] + s[n/2]) / 2
 }
 
-func cpuModel() string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return "unknown CPU"
-	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown CPU"
-}
-
 func oneLine(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "unknown"
 	}
 	return strings.TrimSpace(string(text))
+}
+
+func cpuModel() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown CPU"
 }

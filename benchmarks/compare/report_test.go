@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,28 +20,72 @@ func TestMedian(t *testing.T) {
 }
 
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
-	r := &report{Options: &options{Size: 64, Mergeable: true, Rounds: 3, Seconds: 1}, Results: []result{
-		{Peer: "a", Mpps: []float64{2, 4, 9}}, {Peer: "b", Mpps: []float64{1, 4, 3}},
+	o := &outcome{Name: "x", Title: "some frames", bars: []bar{{"a", "b", 1.9}}, Results: []result{
+		{contender: contender{Label: "a"}, Mpps: []float64{2, 4, 9}}, {contender: contender{Label: "b"}, Mpps: []float64{1, 4, 3}},
 	}}
-	r.summarise()
+	o.summarise()
 	// The machine drifted; the ratio of the medians (4/3) would hide that a won or drew every round.
-	if got := r.Ratios[0]; got.Median != 2 || got.Smallest != 1 || got.Largest != 3 {
-		t.Errorf("ratio %+v, want median 2 between 1 and 3", got)
+	if got := o.Ratios[0]; got.Median != 2 || got.Smallest != 1 || got.Largest != 3 || !got.reached() {
+		t.Errorf("ratio %+v, want median 2 between 1 and 3, and the bar reached", got)
 	}
-	if got := r.Results[0].Spread; got != 7.0/4 {
+	if got := o.Results[0].Spread; got != 7.0/4 {
 		t.Errorf("spread %v, want 1.75", got)
 	}
+	r := &report{Options: &options{Rounds: 3, Seconds: 1}, Scenarios: []*outcome{o, {Name: "y", Failure: "ovs failed"}}}
 	var out strings.Builder
 	r.print(&out)
-	for _, want := range []string{"a / b", "2.00", "175 %", "mergeable buffers"} {
+	for _, want := range []string{"a / b", "2.00", "175 %", "1.90 reached", "no figures: ovs failed"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("report lacks %q:\n%s", want, out.String())
 		}
 	}
+	if err := r.failure(); err == nil || !strings.Contains(err.Error(), "y") {
+		t.Errorf("failure is %v", err)
+	}
 }
 
-func TestUnknownPeersAreRefused(t *testing.T) {
-	if _, _, err := choosePeers(&options{Peers: "weft,vpp"}); err == nil {
+func TestScenariosAreWhole(t *testing.T) {
+	if _, err := chooseScenarios("64,vpp"); err == nil {
 		t.Error("vpp was accepted")
+	}
+	seen := make(map[string]bool)
+	for _, s := range scenarios() {
+		if seen[s.name] || s.title == "" {
+			t.Errorf("%s: twice, or without a title", s.name)
+		}
+		seen[s.name] = true
+		labels := make(map[string]bool)
+		for _, c := range s.contenders {
+			if labels[c.Label] || peers[c.Peer].start == nil {
+				t.Errorf("%s: contender %s", s.name, c.Label)
+			}
+			labels[c.Label] = true
+		}
+		for _, b := range s.bars {
+			if !labels[b.Of] || !labels[b.To] {
+				t.Errorf("%s: a bar for %s and %s", s.name, b.Of, b.To)
+			}
+		}
+	}
+}
+
+func TestRulesAreTheSameEveryTime(t *testing.T) {
+	for _, rules := range []string{rulesPort, rulesFlow, rulesACL} {
+		var texts [2]string
+		for i := range texts {
+			path := filepath.Join(t.TempDir(), "rules")
+			if err := writeRules(path, &work{Rules: rules, Flows: 300}); err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[i] = string(text)
+		}
+		want := map[string]int{rulesPort: 2, rulesFlow: 600, rulesACL: 1002}[rules]
+		if n := strings.Count(texts[0], "\n"); texts[0] != texts[1] || n != want {
+			t.Errorf("%s: %d rules, want %d, the same twice", rules, n, want)
+		}
 	}
 }

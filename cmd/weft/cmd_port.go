@@ -100,6 +100,9 @@ func (a *app) portAddCommand() *cobra.Command {
 	flags.String("owner", "", "owner of the socket or interface")
 	flags.String("group", "", "group of the socket or interface")
 	flags.String("permissions", "", "octal mode of the socket")
+	flags.String("vlan-mode", "", "trunk, access, native-tagged, native-untagged or dot1q-tunnel; access if there is a tag")
+	flags.Int("vlan-tag", 0, "the port's VLAN")
+	flags.StringSlice("vlan-trunks", nil, "VLANs of a trunk: 10,20-29; all if there are none")
 	flags.StringArrayVar(&options, "option", nil, "another field, as NAME=VALUE")
 	must(cmd.RegisterFlagCompletionFunc("driver", fixed(driverNames()...)))
 	must(cmd.RegisterFlagCompletionFunc("mode", fixed(vswitch.ModeServer, vswitch.ModeClient)))
@@ -131,6 +134,9 @@ func portFields(cmd *cobra.Command, name string, options []string) (map[string]a
 			port[f] = n
 		}
 	}
+	if v := vlanFields(cmd); len(v) > 0 {
+		port["vlan"] = v
+	}
 	for _, o := range options {
 		key, value, found := strings.Cut(o, "=")
 		if !found || key == "" {
@@ -142,6 +148,21 @@ func portFields(cmd *cobra.Command, name string, options []string) (map[string]a
 		port[key] = value
 	}
 	return port, nil
+}
+
+// vlanFields collects the flags about VLANs that were given.
+func vlanFields(cmd *cobra.Command) map[string]any {
+	v := map[string]any{}
+	if s, _ := cmd.Flags().GetString("vlan-mode"); s != "" {
+		v["mode"] = s
+	}
+	if cmd.Flags().Changed("vlan-tag") {
+		v["tag"], _ = cmd.Flags().GetInt("vlan-tag")
+	}
+	if list, _ := cmd.Flags().GetStringSlice("vlan-trunks"); len(list) > 0 {
+		v["trunks"] = list
+	}
+	return v
 }
 
 func upDown(up bool) string {
@@ -165,6 +186,9 @@ func printPort(w io.Writer, p *vswitch.PortInfo, now time.Time) {
 	head := pairs{}
 	head.add("port", "%s (number %d of bridge %s, from %s)", p.Name, p.Number, p.Bridge, p.Origin)
 	head.add("driver", "%s", p.Driver)
+	if v := p.Config.VLAN.String(); v != "" {
+		head.add("vlan", "%s", v)
+	}
 	link := upDown(p.Link)
 	if p.State != link {
 		link += ", " + p.State

@@ -59,17 +59,21 @@ func TestMetricsOfABusySwitch(t *testing.T) {
 	want := `
 # HELP weft_bridge_dropped_packets_total Packets that a bridge's rules or the lack of an output dropped, by reason.
 # TYPE weft_bridge_dropped_packets_total counter
+weft_bridge_dropped_packets_total{bridge="br0",reason="bad_tag"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="hairpin"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="header_too_long"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="headroom"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="memory_fault"} 0
+weft_bridge_dropped_packets_total{bridge="br0",reason="meter"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="new_reason"} 4
+weft_bridge_dropped_packets_total{bridge="br0",reason="no_clone"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_match"} 3
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_output"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_such_port"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="reserved_multicast"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="resubmit_limit"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="rule"} 0
+weft_bridge_dropped_packets_total{bridge="br0",reason="vlan"} 0
 # HELP weft_flow_rules Rules in a flow table; tables without rules are absent.
 # TYPE weft_flow_rules gauge
 weft_flow_rules{bridge="br0",table="0"} 1

@@ -18,7 +18,8 @@ var (
 	}
 	bridgeReasons = []packet.DropReason{
 		packet.DropNoMatch, packet.DropByRule, packet.DropNoOutput, packet.DropHairpin,
-		packet.DropHeadroom, packet.DropResubmitLimit, packet.DropNoSuchPort,
+		packet.DropHeadroom, packet.DropResubmitLimit, packet.DropNoSuchPort, packet.DropMeter, packet.DropNoClone,
+		packet.DropVLAN, packet.DropBadTag,
 		packet.DropReservedMulticast, packet.DropHeaderTooLong, packet.DropMemoryFault,
 	}
 )
@@ -85,7 +86,7 @@ func bridgeMetrics(b *vswitch.BridgeInfo) metrics.Bridge {
 		Drops: dropMetrics(b.Drops, bridgeReasons),
 		MAC: metrics.MACTable{
 			Entries: f.Entries, Limit: f.Limit, Learned: f.Learned, Moved: f.Moved, Evicted: f.Evicted,
-			Expired: f.Expired, Refused: f.Refused, Flushed: f.Flushed, Flood: f.Flooded,
+			Expired: f.Expired, Refused: f.Refused, Limited: f.Limited, Flushed: f.Flushed, Flood: f.Flooded,
 		},
 	}
 }

@@ -14,6 +14,7 @@ const (
 	depthL2
 	depthL3
 	DepthL4
+	DepthND // the options of neighbour discovery
 )
 
 // DepthOf is the depth that fills in all bits of mask.
@@ -22,9 +23,11 @@ func DepthOf(mask *Key) Depth {
 	const l4 = uint64(0xffffffff)
 	const tcpFlags = uint64(0xffff)
 	switch {
+	case mask[WordND]|mask[WordND+1]|mask[WordSHA]|mask[WordTHA] != 0:
+		return DepthND
 	case mask[WordL4]&l4 != 0 || mask[WordSrc]&tcpFlags != 0:
 		return DepthL4
-	case mask[WordIPv4]|mask[WordL4]|mask[WordSHA]|mask[WordTHA] != 0,
+	case mask[WordIPv4]|mask[WordL4]|mask[WordMPLS]|mask[WordLabel] != 0,
 		mask[WordIPv6S]|mask[WordIPv6S+1]|mask[WordIPv6D]|mask[WordIPv6D+1] != 0:
 		return depthL3
 	case mask[WordPort]&^portOnly|mask[WordDst]|mask[WordSrc] != 0:
@@ -50,7 +53,7 @@ const (
 // ExtractPacket fills k with what the frame of p says, as deep as everything that rules can look at. The frame is not
 // trusted: whatever is cut short or contradicts itself leaves the fields from there on zero, as Open vSwitch does.
 func ExtractPacket(p *packet.Packet, inPort uint32, k *Key) {
-	Extract(p.Header(), p.Len(), inPort, DepthL4, k)
+	Extract(p.Header(), p.Len(), inPort, DepthND, k)
 }
 
 // Visible is as much of p's window as is looked at: frames that lie in one piece do not get further than others, nor can
@@ -66,7 +69,7 @@ func Visible(p *packet.Packet) []byte {
 // Extract reads the header window h of a frame of n bytes into k. It reports whether the window was long enough: false
 // means that fields of the protocol or the transport header are missing which the frame may well have.
 func Extract(h []byte, n int, inPort uint32, d Depth, k *Key) bool {
-	*k = Key{}
+	*(*PacketKey)(k[:PacketWords]) = PacketKey{}
 	k[WordPort] = uint64(inPort) << ShiftInPort
 	if d == DepthPort || len(h) < EthHeader {
 		return true
@@ -94,6 +97,8 @@ func Extract(h []byte, n int, inPort uint32, d Depth, k *Key) bool {
 		return extractIPv6(h, n, off, d, k)
 	case EthARP, EthRARP:
 		extractARP(h[off:], k)
+	case EthMPLS, EthMPLSMC:
+		return extractMPLS(h, n, off, d, k)
 	}
 	return true
 }
@@ -168,7 +173,7 @@ func extractIPv4(h []byte, n, off int, d Depth, k *Key) bool {
 		}
 	}
 	k[WordL4] = w | frag<<ShiftFrag
-	if d != DepthL4 || frag&FragLater != 0 {
+	if d < DepthL4 || frag&FragLater != 0 {
 		return true
 	}
 	return extractL4(h[min(off+ihl, len(h)):], total-ihl, b[9], k)

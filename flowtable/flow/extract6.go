@@ -14,6 +14,7 @@ const (
 
 const (
 	ExtMin         = 8
+	ipv6Label      = 0xfffff
 	ipv6FragOffset = 0xfff8
 	ipv6FragBits   = 0xfff9 // offset and more-fragments flag
 )
@@ -39,8 +40,12 @@ func extractIPv6(h []byte, n, off int, d Depth, k *Key) bool {
 	}
 	tos := binary.BigEndian.Uint16(b) >> 4 & 0xff
 	k[WordL4] = uint64(c.proto)<<ShiftProto | uint64(tos)<<ShiftTOS | uint64(b[7])<<ShiftTTL | c.frag<<ShiftFrag
-	if d != DepthL4 || c.frag&FragLater != 0 {
+	k[WordLabel] |= uint64(binary.BigEndian.Uint32(b)) & ipv6Label
+	if d < DepthL4 || c.frag&FragLater != 0 {
 		return true
+	}
+	if c.proto == ProtoICMP6 && d == DepthND && !extractND(c.rest, c.left, k) {
+		return false
 	}
 	return extractL4(c.rest, c.left, c.proto, k)
 }

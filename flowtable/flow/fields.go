@@ -1,5 +1,7 @@
 package flow
 
+import "strconv"
+
 // FieldID names a row of the table of fields.
 type FieldID uint8
 
@@ -9,38 +11,54 @@ const (
 	FieldEthDst
 	FieldEthType
 	FieldVLANTCI
-	fieldVLANID
-	fieldVLANVID
-	fieldVLANPCP
+	FieldVLANID
+	FieldVLANVID
+	FieldVLANPCP
 	FieldIPSrc
 	FieldIPDst
 	FieldIPv6Src
 	FieldIPv6Dst
 	FieldIPProto
-	fieldTOS
-	fieldDSCP
+	FieldTOS
+	FieldDSCP
 	FieldECN
 	FieldTTL
 	FieldFrag
 	FieldTPSrc
 	FieldTPDst
-	fieldTCPSrc
-	fieldTCPDst
-	fieldUDPSrc
-	fieldUDPDst
-	fieldSCTPSrc
-	fieldSCTPDst
+	FieldTCPSrc
+	FieldTCPDst
+	FieldUDPSrc
+	FieldUDPDst
+	FieldSCTPSrc
+	FieldSCTPDst
 	FieldTCPFlags
 	FieldICMPType
 	FieldICMPCode
-	fieldICMP6Type
-	fieldICMP6Code
+	FieldICMP6Type
+	FieldICMP6Code
 	FieldARPOp
 	FieldARPSPA
 	FieldARPTPA
 	FieldARPSHA
 	FieldARPTHA
-	NumFields
+	FieldIPv6Label
+	FieldNDTarget
+	FieldNDSLL
+	FieldNDTLL
+	FieldMPLSLabel
+	FieldMPLSTC
+	FieldMPLSBOS
+	FieldMPLSTTL
+	FieldMetadata
+	FieldTunID
+	FieldPktMark
+	FieldActsetOutput
+	FieldInPortOXM
+	FieldReg0
+	FieldXReg0  = FieldReg0 + 16
+	FieldXXReg0 = FieldXReg0 + 8
+	NumFields   = FieldXXReg0 + 4
 )
 
 // syntax is how a field's value is written.
@@ -48,7 +66,7 @@ type syntax uint8
 
 const (
 	synDecimal syntax = iota
-	synHex
+	SynHex
 	SynPort
 	SynMAC
 	SynIPv4
@@ -67,9 +85,16 @@ const (
 type combo struct {
 	ethType uint16
 	proto   int16
+	icmp    uint8 // ICMPv6 type, 0 = any
 }
 
 const AnyProto = -1
+
+// ICMPv6 types of neighbour discovery (RFC 4861 §4.3, §4.4).
+const (
+	ndSolicit = 135
+	ndAdvert  = 136
+)
 
 // prereq is what a rule must match before it may match a field, and what to tell somebody who forgot it.
 type prereq struct {
@@ -91,75 +116,117 @@ type Field struct {
 }
 
 var (
-	needIP    = &prereq{[]combo{{EthIPv4, AnyProto}, {EthIPv6, AnyProto}}, "add ip or ipv6 to the match"}
-	needIPv6  = &prereq{[]combo{{EthIPv6, AnyProto}}, "add ipv6 to the match"}
+	needIP    = &prereq{[]combo{{EthIPv4, AnyProto, 0}, {EthIPv6, AnyProto, 0}}, "add ip or ipv6 to the match"}
+	needIPv6  = &prereq{[]combo{{EthIPv6, AnyProto, 0}}, "add ipv6 to the match"}
 	needProto = &prereq{
-		[]combo{{EthIPv4, AnyProto}, {EthIPv6, AnyProto}, {EthARP, AnyProto}, {EthRARP, AnyProto}},
+		[]combo{{EthIPv4, AnyProto, 0}, {EthIPv6, AnyProto, 0}, {EthARP, AnyProto, 0}, {EthRARP, AnyProto, 0}},
 		"add ip, ipv6 or arp to the match",
 	}
 	needNet = &prereq{
-		[]combo{{EthIPv4, AnyProto}, {EthARP, AnyProto}, {EthRARP, AnyProto}},
+		[]combo{{EthIPv4, AnyProto, 0}, {EthARP, AnyProto, 0}, {EthRARP, AnyProto, 0}},
 		"add ip to the match (or arp; IPv6 addresses are ipv6_src and ipv6_dst)",
 	}
-	needARP = &prereq{[]combo{{EthARP, AnyProto}, {EthRARP, AnyProto}}, "add arp or rarp to the match"}
+	needARP = &prereq{[]combo{{EthARP, AnyProto, 0}, {EthRARP, AnyProto, 0}}, "add arp or rarp to the match"}
 	needL4  = &prereq{
 		[]combo{
-			{EthIPv4, ProtoTCP},
-			{EthIPv6, ProtoTCP},
-			{EthIPv4, ProtoUDP},
-			{EthIPv6, ProtoUDP},
-			{EthIPv4, ProtoSCTP},
-			{EthIPv6, ProtoSCTP},
-			{EthIPv4, ProtoICMP},
-			{EthIPv6, ProtoICMP6},
+			{EthIPv4, ProtoTCP, 0},
+			{EthIPv6, ProtoTCP, 0},
+			{EthIPv4, ProtoUDP, 0},
+			{EthIPv6, ProtoUDP, 0},
+			{EthIPv4, ProtoSCTP, 0},
+			{EthIPv6, ProtoSCTP, 0},
+			{EthIPv4, ProtoICMP, 0},
+			{EthIPv6, ProtoICMP6, 0},
 		},
 		"add tcp, udp, sctp, tcp6, udp6 or sctp6 to the match",
 	}
-	needTCP   = &prereq{[]combo{{EthIPv4, ProtoTCP}, {EthIPv6, ProtoTCP}}, "add tcp or tcp6 to the match"}
-	needUDP   = &prereq{[]combo{{EthIPv4, ProtoUDP}, {EthIPv6, ProtoUDP}}, "add udp or udp6 to the match"}
-	needSCTP  = &prereq{[]combo{{EthIPv4, ProtoSCTP}, {EthIPv6, ProtoSCTP}}, "add sctp or sctp6 to the match"}
-	needICMP  = &prereq{[]combo{{EthIPv4, ProtoICMP}, {EthIPv6, ProtoICMP6}}, "add icmp or icmp6 to the match"}
-	needICMP6 = &prereq{[]combo{{EthIPv6, ProtoICMP6}}, "add icmp6 to the match"}
+	needTCP   = &prereq{[]combo{{EthIPv4, ProtoTCP, 0}, {EthIPv6, ProtoTCP, 0}}, "add tcp or tcp6 to the match"}
+	needUDP   = &prereq{[]combo{{EthIPv4, ProtoUDP, 0}, {EthIPv6, ProtoUDP, 0}}, "add udp or udp6 to the match"}
+	needSCTP  = &prereq{[]combo{{EthIPv4, ProtoSCTP, 0}, {EthIPv6, ProtoSCTP, 0}}, "add sctp or sctp6 to the match"}
+	needICMP  = &prereq{[]combo{{EthIPv4, ProtoICMP, 0}, {EthIPv6, ProtoICMP6, 0}}, "add icmp or icmp6 to the match"}
+	needICMP6 = &prereq{[]combo{{EthIPv6, ProtoICMP6, 0}}, "add icmp6 to the match"}
+	needMPLS  = &prereq{[]combo{{EthMPLS, AnyProto, 0}, {EthMPLSMC, AnyProto, 0}}, "add mpls or mplsm to the match"}
+	needND    = &prereq{
+		[]combo{{EthIPv6, ProtoICMP6, ndSolicit}, {EthIPv6, ProtoICMP6, ndAdvert}},
+		"add icmp6,icmp_type=135 or icmp6,icmp_type=136 to the match",
+	}
+	needNS = &prereq{[]combo{{EthIPv6, ProtoICMP6, ndSolicit}}, "add icmp6,icmp_type=135 to the match"}
+	needNA = &prereq{[]combo{{EthIPv6, ProtoICMP6, ndAdvert}}, "add icmp6,icmp_type=136 to the match"}
 )
 
 // Fields is the table. Names are ovs-ofctl's (ovs-fields(7)); the first is the one that is printed.
-var Fields = [NumFields]Field{
+var Fields = withRegisters([NumFields]Field{
 	FieldInPort:    {"in_port", nil, WordPort, ShiftInPort, 32, 0xffffffff, false, SynPort, nil},
 	FieldEthSrc:    {"dl_src", []string{"eth_src"}, WordSrc, ShiftEth, 48, 0, true, SynMAC, nil},
 	FieldEthDst:    {"dl_dst", []string{"eth_dst"}, WordDst, ShiftEth, 48, 0, true, SynMAC, nil},
-	FieldEthType:   {"dl_type", []string{"eth_type"}, WordPort, ShiftEthType, 16, 0xffff, false, synHex, nil},
+	FieldEthType:   {"dl_type", []string{"eth_type"}, WordPort, ShiftEthType, 16, 0xffff, false, SynHex, nil},
 	FieldVLANTCI:   {"vlan_tci", nil, WordPort, 0, 16, 0xffff, true, SynVLANTCI, nil},
-	fieldVLANID:    {"dl_vlan", nil, WordPort, 0, 16, 0xffff, false, SynVLANID, nil},
-	fieldVLANVID:   {"vlan_vid", nil, WordPort, 0, 16, 0x1fff, true, SynVLANVID, nil},
-	fieldVLANPCP:   {"dl_vlan_pcp", []string{"vlan_pcp"}, WordPort, 0, 16, 7, false, SynVLANPCP, nil},
+	FieldVLANID:    {"dl_vlan", nil, WordPort, 0, 16, 0xffff, false, SynVLANID, nil},
+	FieldVLANVID:   {"vlan_vid", nil, WordPort, 0, 16, 0x1fff, true, SynVLANVID, nil},
+	FieldVLANPCP:   {"dl_vlan_pcp", []string{"vlan_pcp"}, WordPort, 0, 16, 7, false, SynVLANPCP, nil},
 	FieldIPSrc:     {"nw_src", []string{"ip_src"}, WordIPv4, ShiftIPSrc, 32, 0, true, SynIPv4, needNet},
 	FieldIPDst:     {"nw_dst", []string{"ip_dst"}, WordIPv4, 0, 32, 0, true, SynIPv4, needNet},
 	FieldIPv6Src:   {"ipv6_src", nil, WordIPv6S, 0, 128, 0, true, SynIPv6, needIPv6},
 	FieldIPv6Dst:   {"ipv6_dst", nil, WordIPv6D, 0, 128, 0, true, SynIPv6, needIPv6},
 	FieldIPProto:   {"nw_proto", []string{"ip_proto"}, WordL4, ShiftProto, 8, 255, false, synDecimal, needProto},
-	fieldTOS:       {"nw_tos", nil, WordL4, ShiftTOS, 8, 255, false, SynTOS, needIP},
-	fieldDSCP:      {"ip_dscp", nil, WordL4, ShiftTOS, 8, 63, false, SynDSCP, needIP},
+	FieldTOS:       {"nw_tos", nil, WordL4, ShiftTOS, 8, 255, false, SynTOS, needIP},
+	FieldDSCP:      {"ip_dscp", nil, WordL4, ShiftTOS, 8, 63, false, SynDSCP, needIP},
 	FieldECN:       {"nw_ecn", []string{"ip_ecn"}, WordL4, ShiftTOS, 2, 3, false, synDecimal, needIP},
 	FieldTTL:       {"nw_ttl", nil, WordL4, ShiftTTL, 8, 255, false, synDecimal, needIP},
 	FieldFrag:      {"nw_frag", []string{"ip_frag"}, WordL4, ShiftFrag, 8, 0, false, SynFrag, needIP},
 	FieldTPSrc:     {"tp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needL4},
 	FieldTPDst:     {"tp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needL4},
-	fieldTCPSrc:    {"tcp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needTCP},
-	fieldTCPDst:    {"tcp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needTCP},
-	fieldUDPSrc:    {"udp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needUDP},
-	fieldUDPDst:    {"udp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needUDP},
-	fieldSCTPSrc:   {"sctp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needSCTP},
-	fieldSCTPDst:   {"sctp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needSCTP},
+	FieldTCPSrc:    {"tcp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needTCP},
+	FieldTCPDst:    {"tcp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needTCP},
+	FieldUDPSrc:    {"udp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needUDP},
+	FieldUDPDst:    {"udp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needUDP},
+	FieldSCTPSrc:   {"sctp_src", nil, WordL4, ShiftTPSrc, 16, 0xffff, true, synDecimal, needSCTP},
+	FieldSCTPDst:   {"sctp_dst", nil, WordL4, 0, 16, 0xffff, true, synDecimal, needSCTP},
 	FieldTCPFlags:  {"tcp_flags", nil, WordSrc, 0, 16, 0xfff, true, SynTCPFlags, needTCP},
 	FieldICMPType:  {"icmp_type", nil, WordL4, ShiftTPSrc, 16, 255, false, synDecimal, needICMP},
 	FieldICMPCode:  {"icmp_code", nil, WordL4, 0, 16, 255, false, synDecimal, needICMP},
-	fieldICMP6Type: {"icmpv6_type", nil, WordL4, ShiftTPSrc, 16, 255, false, synDecimal, needICMP6},
-	fieldICMP6Code: {"icmpv6_code", nil, WordL4, 0, 16, 255, false, synDecimal, needICMP6},
+	FieldICMP6Type: {"icmpv6_type", nil, WordL4, ShiftTPSrc, 16, 255, false, synDecimal, needICMP6},
+	FieldICMP6Code: {"icmpv6_code", nil, WordL4, 0, 16, 255, false, synDecimal, needICMP6},
 	FieldARPOp:     {"arp_op", nil, WordL4, ShiftProto, 8, 255, false, synDecimal, needARP},
 	FieldARPSPA:    {"arp_spa", nil, WordIPv4, ShiftIPSrc, 32, 0, true, SynIPv4, needARP},
 	FieldARPTPA:    {"arp_tpa", nil, WordIPv4, 0, 32, 0, true, SynIPv4, needARP},
 	FieldARPSHA:    {"arp_sha", nil, WordSHA, ShiftEth, 48, 0, true, SynMAC, needARP},
 	FieldARPTHA:    {"arp_tha", nil, WordTHA, ShiftEth, 48, 0, true, SynMAC, needARP},
+	FieldIPv6Label: {"ipv6_label", nil, WordLabel, 0, 20, 0xfffff, true, SynHex, needIPv6},
+	FieldNDTarget:  {"nd_target", nil, WordND, 0, 128, 0, true, SynIPv6, needND},
+	FieldNDSLL:     {"nd_sll", nil, WordSHA, ShiftEth, 48, 0, true, SynMAC, needNS},
+	FieldNDTLL:     {"nd_tll", nil, WordTHA, ShiftEth, 48, 0, true, SynMAC, needNA},
+	FieldMPLSLabel: {"mpls_label", nil, WordMPLS, ShiftLSE + 12, 20, 0xfffff, false, synDecimal, needMPLS},
+	FieldMPLSTC:    {"mpls_tc", nil, WordMPLS, ShiftLSE + 9, 3, 7, false, synDecimal, needMPLS},
+	FieldMPLSBOS:   {"mpls_bos", nil, WordMPLS, ShiftLSE + 8, 1, 1, false, synDecimal, needMPLS},
+	FieldMPLSTTL:   {"mpls_ttl", nil, WordMPLS, ShiftLSE, 8, 255, false, synDecimal, needMPLS},
+	FieldMetadata:  {"metadata", nil, WordMetadata, 0, 64, ^uint64(0), true, SynHex, nil},
+	FieldTunID:     {"tun_id", []string{"tunnel_id"}, WordTunnel, 0, 64, ^uint64(0), true, SynHex, nil},
+	FieldPktMark:   {"pkt_mark", nil, WordMark, ShiftMark, 32, 0xffffffff, true, SynHex, nil},
+
+	FieldInPortOXM:    {"in_port_oxm", nil, WordPort, ShiftInPort, 32, 0xffffffff, false, SynPort, nil},
+	FieldActsetOutput: {"actset_output", nil, WordMark, 0, 32, 0xffffffff, false, SynPort, nil},
+})
+
+// withRegisters fills in the rows of the registers: 16 of 32 bits, which are also 8 of 64 bits and 4 of 128 bits.
+func withRegisters(t [NumFields]Field) [NumFields]Field {
+	for i := range 16 {
+		t[int(FieldReg0)+i] = Field{
+			Name: "reg" + strconv.Itoa(i), Word: uint8(WordReg + i/2), Shift: uint8(32 - i%2*32), Width: 32,
+			Max: 0xffffffff, Mask: true, Syntax: SynHex,
+		}
+	}
+	for i := range 8 {
+		t[int(FieldXReg0)+i] = Field{
+			Name: "xreg" + strconv.Itoa(i), Word: uint8(WordReg + i), Width: 64, Max: ^uint64(0), Mask: true, Syntax: SynHex,
+		}
+	}
+	for i := range 4 {
+		t[int(FieldXXReg0)+i] = Field{
+			Name: "xxreg" + strconv.Itoa(i), Word: uint8(WordReg + 2*i), Width: 128, Mask: true, Syntax: SynHex,
+		}
+	}
+	return t
 }
 
 // Shorthand is a word that stands for an EtherType and perhaps a protocol.
@@ -186,29 +253,7 @@ var Shorthands = []Shorthand{
 	{"arp", EthARP, AnyProto},
 	{"rarp", EthRARP, AnyProto},
 	{"mpls", EthMPLS, AnyProto},
-	{"mplsm", ethMPLSMC, AnyProto},
-}
-
-// UnsupportedFields are names that ovs-ofctl knows and this version does not, for a better error.
-var UnsupportedFields = []string{
-	"ipv6_label", "nd_target", "nd_sll", "nd_tll", "nd_options_type", "nd_reserved", "mpls_label", "mpls_tc", "mpls_bos",
-	"mpls_ttl", "metadata", "pkt_mark", "skb_priority", "tun_id", "tunnel_id", "tun_src", "tun_dst", "tun_flags",
-	"in_phy_port", "conj_id", "ct_state", "ct_zone", "ct_mark", "ct_label", "recirc_id", "dp_hash", "packet_type",
-	"actset_output", "nsh_flags", "eth_type_outer", "in_port_oxm",
-}
-
-func FindField(name string) (FieldID, bool) {
-	for i := range Fields {
-		if Fields[i].Name == name {
-			return FieldID(i), true
-		}
-		for _, a := range Fields[i].Aliases {
-			if a == name {
-				return FieldID(i), true
-			}
-		}
-	}
-	return 0, false
+	{"mplsm", EthMPLSMC, AnyProto},
 }
 
 // Get returns a field's value from k; only of fields up to 64 bits.
@@ -218,12 +263,18 @@ func (f *Field) Get(k *Key) uint64 { return k[f.Word] >> f.Shift & (1<<f.Width -
 func (p *prereq) Fulfilled(m *Match) bool {
 	const ethTypeMask = uint64(0xffff) << ShiftEthType
 	const protoMask = uint64(0xff) << ShiftProto
+	const icmpMask = uint64(0xffff) << ShiftTPSrc
 	for _, c := range p.any {
 		if m.Mask[WordPort]&ethTypeMask != ethTypeMask || uint16(m.Key[WordPort]>>ShiftEthType) != c.ethType {
 			continue
 		}
-		if c.proto == AnyProto ||
-			m.Mask[WordL4]&protoMask == protoMask && m.Key[WordL4]>>ShiftProto == uint64(c.proto) {
+		if c.proto == AnyProto {
+			return true
+		}
+		if m.Mask[WordL4]&protoMask != protoMask || m.Key[WordL4]>>ShiftProto != uint64(c.proto) {
+			continue
+		}
+		if c.icmp == 0 || m.Mask[WordL4]&icmpMask == icmpMask && m.Key[WordL4]&icmpMask == uint64(c.icmp)<<ShiftTPSrc {
 			return true
 		}
 	}

@@ -2,24 +2,39 @@ package flow
 
 import "math/bits"
 
-// KeyWords is how many 64-bit words a key has.
-const KeyWords = 11
+// KeyWords is how many 64-bit words a key has. The first PacketWords are filled in from the packet, the others are what
+// rules compute: zero when a packet enters the pipeline.
+const (
+	KeyWords    = 26
+	PacketWords = 15
+)
 
 // Key is what rules can look at in one packet, packed into words. The table of fields says which bits are which field.
 // Bits without a field are zero.
 type Key [KeyWords]uint64
 
+// PacketKey is the part of a key, perhaps compacted, that packets are told apart by.
+type PacketKey [PacketWords]uint64
+
 // The words of a key. What is used together stands together: rules on addresses and ports of IPv4 touch three words.
 const (
-	WordPort  = 0 // in_port 32, Ethernet type 16, outer tag 16
-	WordDst   = 1 // Ethernet destination 48, inner tag 16
-	WordSrc   = 2 // Ethernet source 48, TCP flags 16
-	WordIPv4  = 3 // source or ARP sender 32, destination or ARP target 32
-	WordL4    = 4 // protocol or ARP operation 8, TOS 8, TTL 8, fragment 8, source port 16, destination port 16
-	WordSHA   = 5 // ARP sender's Ethernet address 48, unused 16
-	WordTHA   = 6 // ARP target's Ethernet address 48, unused 16
-	WordIPv6S = 7 // IPv6 source, two words, high first
-	WordIPv6D = 9 // IPv6 destination, two words, high first
+	WordPort  = 0  // in_port 32, Ethernet type 16, outer tag 16
+	WordDst   = 1  // Ethernet destination 48, inner tag 16
+	WordSrc   = 2  // Ethernet source 48, TCP flags 16
+	WordIPv4  = 3  // source or ARP sender 32, destination or ARP target 32
+	WordL4    = 4  // protocol or ARP operation 8, TOS 8, TTL 8, fragment 8, source port 16, destination port 16
+	WordSHA   = 5  // ARP sender's Ethernet address, or ND source link-layer address 48, unused 16
+	WordTHA   = 6  // ARP target's Ethernet address, or ND target link-layer address 48, unused 16
+	WordIPv6S = 7  // IPv6 source, two words, high first
+	WordIPv6D = 9  // IPv6 destination, two words, high first
+	WordMPLS  = 11 // label stack: top entry 32, second entry 32
+	WordLabel = 12 // label stack: third entry 32, IPv6 flow label 20 (low bits)
+	WordND    = 13 // ND target address, two words, high first
+
+	WordMetadata = 15
+	WordTunnel   = 16
+	WordReg      = 17 // reg0 to reg15, two a word, even ones high: xregN is word 17+N
+	WordMark     = 25 // packet mark 32, output of the action set 32
 )
 
 const (
@@ -32,6 +47,8 @@ const (
 	ShiftFrag    = 32
 	ShiftTPSrc   = 16
 	ShiftIPSrc   = 32
+	ShiftLSE     = 32
+	ShiftMark    = 32
 	MaskTag      = 0xffff
 	MaskEth      = 0xffffffffffff << ShiftEth
 )
@@ -61,7 +78,7 @@ const (
 	EthQinQ   = 0x88a8
 	EthIPv6   = 0x86dd
 	EthMPLS   = 0x8847
-	ethMPLSMC = 0x8848
+	EthMPLSMC = 0x8848
 
 	// ethNone stands for a frame of IEEE 802.2 without SNAP, as in OpenFlow 1.0 §3.4.
 	ethNone = 0x05ff
@@ -178,6 +195,30 @@ func (c *Shape) Pick(key, out *Key, seed uint64) uint64 {
 		h = Mix(h, w)
 	}
 	return Finish(h)
+}
+
+// PickPacket is Pick for a shape that has only words of the packet.
+func (c *Shape) PickPacket(key *Key, out *PacketKey, seed uint64) uint64 {
+	h := seed
+	for i := 0; i < c.N; i++ {
+		w := key[c.Word[i]] & c.mask[i]
+		out[i] = w
+		h = Mix(h, w)
+	}
+	return Finish(h)
+}
+
+// SameWords reports whether the first n words of k and o are the same.
+func (k *PacketKey) SameWords(o *PacketKey, n int) bool {
+	for i := range k {
+		if i == n {
+			break
+		}
+		if k[i] != o[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // Hash of a sequence of words: a fold of 128-bit products, seeded so that nobody outside can aim at one bucket.

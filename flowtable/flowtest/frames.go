@@ -50,6 +50,24 @@ func UDPHdr(src, dst uint16, n int) Frame {
 	return Frame{}.U16(src).U16(dst).U16(uint16(8 + n)).U16(0).Pad(n)
 }
 
+// MPLS appends label stack entries; payload is what is under them.
+func (f Frame) MPLS(payload Frame, lse ...uint32) Frame {
+	f = f.U16(flow.EthMPLS)
+	for _, e := range lse {
+		f = f.U32(e)
+	}
+	return f.Join(payload)
+}
+
+// ND is a neighbour solicitation or advertisement (ICMPv6 type kind) with options.
+func ND(kind byte, options ...Frame) Frame {
+	f := icmpHdr(kind, 0).U32(0xfe800000).U32(0).U32(0).U32(9)
+	for _, o := range options {
+		f = f.Join(o)
+	}
+	return f
+}
+
 func icmpHdr(kind, code byte) Frame { return Frame{kind, code}.Pad(6) }
 
 func (f Frame) ARP(op uint16) Frame {
@@ -60,7 +78,7 @@ func (f Frame) ARP(op uint16) Frame {
 // SampleFrames are frames of every kind that extraction tells apart.
 func SampleFrames() []Frame {
 	tcp, udp := TCPHdr(1000, 80, 0x012), UDPHdr(53, 2000, 4)
-	return append(sampleIPv6(), []Frame{
+	return append(append(sampleIPv6(), sampleMPLS()...), []Frame{
 		NewFrame().IPv4(flow.ProtoTCP, 0, 0, tcp),
 		NewFrame().IPv4(flow.ProtoTCP, 0x4000, 12, tcp),
 		NewFrame().IPv4(flow.ProtoUDP, 0, 0, udp),
@@ -102,12 +120,46 @@ func SampleFrames() []Frame {
 	}...)
 }
 
+// sampleMPLS are label stacks.
+func sampleMPLS() []Frame {
+	v4 := NewFrame().IPv4(flow.ProtoUDP, 0, 0, UDPHdr(53, 2000, 4))[14:]
+	v6 := NewFrame().IPv6(flow.ProtoUDP, UDPHdr(53, 2000, 4))[14:]
+	return []Frame{
+		NewFrame().MPLS(v4, 0x00064140),
+		NewFrame().MPLS(v6, 0x00010040, 0x00020f3f),
+		NewFrame(5).MPLS(v4, 0x00010040, 0x00020040, 0x0003013f),
+		NewFrame(5, 6).MPLS(v4, 0x00010040, 0x00020040, 0x00030040, 0x0004013f),
+		NewFrame().MPLS(v4[:10], 0x00010140),
+		NewFrame().MPLS(nil, 0x00010140),
+		NewFrame().MPLS(nil, 0x00010040),
+		NewFrame().MPLS(nil),
+		NewFrame().MPLS(Frame{0, 1}),
+		NewFrame().U16(flow.EthMPLSMC).U32(0x00064140).Join(v4),
+	}
+}
+
+// sampleND are messages of neighbour discovery.
+func sampleND() []Frame {
+	source, target := Frame{1, 1, 2, 0, 0, 0, 0, 5}, Frame{2, 1, 2, 0, 0, 0, 0, 6}
+	var frames []Frame
+	for _, m := range []Frame{
+		ND(135), ND(136), ND(135, source), ND(136, target), ND(135, target), ND(136, source), ND(135, source, source),
+		ND(135, Frame{14, 1}.Pad(6), source), ND(135, Frame{1, 2}.Pad(14), source), ND(136, Frame{2, 0}.Pad(6)),
+		ND(136, target[:4]), ND(136, Frame{9, 9}.Pad(6)), ND(135)[:20], ND(137, source),
+	} {
+		frames = append(frames, NewFrame().IPv6(flow.ProtoICMP6, m))
+	}
+	wrong := ND(135, source)
+	wrong[1] = 1
+	return append(frames, NewFrame().IPv6(flow.ProtoICMP6, wrong))
+}
+
 // sampleIPv6 are IPv6 frames with and without extension headers.
 func sampleIPv6() []Frame {
 	tcp, udp := TCPHdr(1000, 80, 0x012), UDPHdr(53, 2000, 4)
 	fragment := Frame{flow.ProtoUDP, 0}.U16(0x0001).U32(9)
 	later := Frame{flow.ProtoUDP, 0}.U16(0x0010).U32(9)
-	return []Frame{
+	return append(sampleND(), []Frame{
 		NewFrame().IPv6(flow.ProtoTCP, tcp),
 		NewFrame().IPv6(flow.ProtoUDP, udp),
 		NewFrame().IPv6(flow.ProtoICMP6, icmpHdr(135, 0).Pad(16)),
@@ -125,7 +177,7 @@ func sampleIPv6() []Frame {
 		NewFrame().IPv6(flow.ExtDest, Frame{flow.ExtFragment, 0}.Pad(6).Join(later).Join(udp)),
 		NewFrame().IPv6(flow.ExtHopByHop, Frame{flow.ProtoTCP, 200}.Pad(6).Join(tcp)),
 		NewFrame().IPv6(flow.ExtFragment, later[:4]),
-	}
+	}...)
 }
 
 // Mutate damages a frame a little: cut, changed bytes, changed length fields.

@@ -1,29 +1,27 @@
 package ofctl
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-)
-
-import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
 	"weft/internal/packet"
 )
 
 // extracted prints a key as ovs-ofctl prints a flow, in full.
 func extracted(f flowtest.Frame) string {
 	var k flow.Key
-	flow.Extract(f[:min(len(f), packet.WindowSize)], len(f), 0, flow.DepthL4, &k)
+	flow.Extract(f[:min(len(f), packet.WindowSize)], len(f), 0, flow.DepthND, &k)
 	return describe(&k)
 }
 
@@ -46,8 +44,14 @@ func describe(k *flow.Key) string {
 	switch ethType {
 	case flow.EthARP, flow.EthRARP:
 		add("op=%d sha=%s tha=%s", proto, FormatMAC(k[flow.WordSHA]>>flow.ShiftEth), FormatMAC(k[flow.WordTHA]>>flow.ShiftEth))
+	case flow.EthMPLS, flow.EthMPLSMC:
+		lse := k[flow.WordMPLS] >> flow.ShiftLSE
+		add("lse=%d,%d,%d,%d", lse>>12, lse>>9&7, lse&0xff, lse>>8&1)
+		add("more=%#x,%#x", k[flow.WordMPLS]&0xffffffff, k[flow.WordLabel]>>flow.ShiftLSE)
 	case flow.EthIPv4, flow.EthIPv6:
 		add("proto=%d tos=%d ttl=%d", proto, k[flow.WordL4]>>flow.ShiftTOS&0xff, k[flow.WordL4]>>flow.ShiftTTL&0xff)
+		add("label=%#x nd=%s", k[flow.WordLabel]&0xfffff, ipv6Text(k[flow.WordND], k[flow.WordND+1]))
+		add("sll=%s tll=%s", FormatMAC(k[flow.WordSHA]>>flow.ShiftEth), FormatMAC(k[flow.WordTHA]>>flow.ShiftEth))
 		add("frag=%s", []string{"no", "first", "", "later"}[k[flow.WordL4]>>flow.ShiftFrag&3])
 		add("ports=%d,%d flags=%#x", k[flow.WordL4]>>flow.ShiftTPSrc&0xffff, k[flow.WordL4]&0xffff, k[flow.WordSrc]&0xffff)
 	}
@@ -105,13 +109,24 @@ func flowWords(t *testing.T, line string) string {
 	add("dst=%s", v["dl_dst"])
 	switch ethType {
 	case flow.EthIPv4, flow.EthIPv6, flow.EthARP, flow.EthRARP:
-		add("net=%s,%s", or("nw_src", "ipv6_src", "arp_spa"), or("nw_dst", "ipv6_dst", "arp_tpa"))
+		add("net=%s,%s", plainIPv6(or("nw_src", "ipv6_src", "arp_spa")), plainIPv6(or("nw_dst", "ipv6_dst", "arp_tpa")))
 	}
 	switch ethType {
 	case flow.EthARP, flow.EthRARP:
 		add("op=%d sha=%s tha=%s", num("arp_op"), v["arp_sha"], v["arp_tha"])
+	case flow.EthMPLS, flow.EthMPLSMC:
+		add("lse=%d,%d,%d,%d", num("mpls_label"), num("mpls_tc"), num("mpls_ttl"), num("mpls_bos"))
+		add("more=%#x,%#x", num("mpls_lse1"), num("mpls_lse2"))
 	case flow.EthIPv4, flow.EthIPv6:
 		add("proto=%d tos=%d ttl=%d", proto, num("nw_tos")|num("nw_ecn"), num("nw_ttl"))
+		or0 := func(name, zero string) string {
+			if s, ok := v[name]; ok {
+				return s
+			}
+			return zero
+		}
+		add("label=%#x nd=%s", num("ipv6_label"), plainIPv6(or0("nd_target", "::")))
+		add("sll=%s tll=%s", or0("nd_sll", "00:00:00:00:00:00"), or0("nd_tll", "00:00:00:00:00:00"))
 		add("frag=%s", v["nw_frag"])
 		number := func(names ...string) string {
 			if s := or(names...); s != "" {
@@ -129,6 +144,15 @@ func flowWords(t *testing.T, line string) string {
 		add("ports=%s,%s flags=%#x", number("tp_src", "icmp_type", "igmp_type"), number("tp_dst", "icmp_code", "igmp_code"), flags)
 	}
 	return strings.Join(s, " ")
+}
+
+// plainIPv6 writes an IPv6 address as this package does; others as they are. ovs-ofctl writes some with dots.
+func plainIPv6(s string) string {
+	if a, err := netip.ParseAddr(s); err == nil && a.Is6() {
+		b := a.As16()
+		return ipv6Text(binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:]))
+	}
+	return s
 }
 
 // pcap writes frames in the classic capture format.

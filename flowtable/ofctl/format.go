@@ -60,7 +60,13 @@ func (w *ruleWriter) settings(r *flow.Rule) {
 	for _, f := range []struct {
 		flag flow.Flags
 		name string
-	}{{flow.FlagSendRemoved, "send_flow_rem "}, {flow.FlagCheckOverlap, "check_overlap "}, {flow.FlagResetCounts, "reset_counts "}} {
+	}{
+		{flow.FlagSendRemoved, "send_flow_rem "},
+		{flow.FlagCheckOverlap, "check_overlap "},
+		{flow.FlagResetCounts, "reset_counts "},
+		{flow.FlagNoPacketCounts, "no_packet_counts "},
+		{flow.FlagNoByteCounts, "no_byte_counts "},
+	} {
 		if r.Flags&f.flag != 0 {
 			w.b.WriteString(f.name)
 		}
@@ -80,15 +86,7 @@ func (w *ruleWriter) rest(r *flow.Rule) {
 		w.b.WriteByte(' ')
 	}
 	w.b.WriteString("actions=")
-	if len(r.Actions) == 0 {
-		w.b.WriteString("drop")
-	}
-	for i := range r.Actions {
-		if i > 0 {
-			w.b.WriteByte(',')
-		}
-		w.action(&r.Actions[i])
-	}
+	w.actions(r.Actions)
 }
 
 func (w *ruleWriter) put(format string, args ...any) {
@@ -101,6 +99,8 @@ func (w *ruleWriter) put(format string, args ...any) {
 func (w *ruleWriter) match(m *flow.Match) {
 	ethType, proto := exact(m, flow.FieldEthType), exact(m, flow.FieldIPProto)
 	var done bool
+	w.field(m, flow.FieldPktMark)
+	w.field(m, flow.FieldActsetOutput)
 	if ethType >= 0 {
 		for _, s := range flow.Shorthands {
 			if int64(s.EthType) == ethType && (s.Proto == flow.AnyProto || int64(s.Proto) == proto) {
@@ -113,6 +113,11 @@ func (w *ruleWriter) match(m *flow.Match) {
 			}
 		}
 	}
+	for id := flow.FieldReg0; id < flow.FieldXReg0; id++ {
+		w.field(m, id)
+	}
+	w.field(m, flow.FieldTunID)
+	w.field(m, flow.FieldMetadata)
 	w.field(m, flow.FieldInPort)
 	w.vlan(m)
 	w.field(m, flow.FieldEthSrc)
@@ -130,6 +135,11 @@ func (w *ruleWriter) match(m *flow.Match) {
 	w.field(m, flow.FieldIPDst)
 	w.field(m, flow.FieldIPv6Src)
 	w.field(m, flow.FieldIPv6Dst)
+	if label := &flow.Fields[flow.FieldIPv6Label]; label.Get(&m.Mask) == label.Max {
+		w.put("ipv6_label=0x%05x", label.Get(&m.Key))
+	} else if mask := label.Get(&m.Mask); mask != 0 {
+		w.put("ipv6_label=0x%05x/0x%05x", label.Get(&m.Key), mask)
+	}
 	if proto >= 0 {
 		w.put("nw_proto=%d", proto)
 	}
@@ -138,6 +148,9 @@ func (w *ruleWriter) match(m *flow.Match) {
 	}
 	w.field(m, flow.FieldECN)
 	w.field(m, flow.FieldTTL)
+	for _, id := range []flow.FieldID{flow.FieldMPLSLabel, flow.FieldMPLSTC, flow.FieldMPLSTTL, flow.FieldMPLSBOS} {
+		w.field(m, id)
+	}
 	w.frag(m)
 	w.transport(m)
 }
@@ -171,6 +184,11 @@ func (w *ruleWriter) transport(m *flow.Match) {
 	w.field(m, src)
 	w.field(m, dst)
 	w.tcpFlags(m)
+	w.field(m, flow.FieldNDTarget)
+	if ethType == flow.EthIPv6 {
+		w.field(m, flow.FieldNDSLL)
+		w.field(m, flow.FieldNDTLL)
+	}
 }
 
 func (w *ruleWriter) tcpFlags(m *flow.Match) {
@@ -252,6 +270,11 @@ func (w *ruleWriter) field(m *flow.Match, id flow.FieldID) {
 		} else {
 			w.b.WriteString("/" + formatIPv4(mask))
 		}
+	case flow.SynHex:
+		w.put("%s=%s", f.Name, hex(val))
+		if mask != full {
+			w.b.WriteString("/" + hex(mask))
+		}
 	default:
 		if mask == full {
 			w.put("%s=%d", f.Name, val)
@@ -259,6 +282,14 @@ func (w *ruleWriter) field(m *flow.Match, id flow.FieldID) {
 			w.put("%s=0x%x/0x%x", f.Name, val, mask)
 		}
 	}
+}
+
+// hex prints a number as C's %#x does.
+func hex(v uint64) string {
+	if v == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%#x", v)
 }
 
 // port prints a port's number or name.
@@ -325,63 +356,4 @@ func formatIPv6(hi, lo, maskHi, maskLo uint64) string {
 		return s + "/" + strconv.Itoa(n)
 	}
 	return s + "/" + ipv6Text(maskHi, maskLo)
-}
-
-func (w *ruleWriter) action(a *flow.Action) {
-	b := &w.b
-	switch a.Kind {
-	case flow.ActionOutput:
-		b.WriteString("output:" + w.port(a.Port))
-	case flow.ActionInPort:
-		b.WriteString("IN_PORT")
-	case flow.ActionFlood:
-		b.WriteString("FLOOD")
-	case flow.ActionAll:
-		b.WriteString("ALL")
-	case flow.ActionNormal:
-		b.WriteString("NORMAL")
-	case flow.ActionLocal:
-		b.WriteString("LOCAL")
-	case flow.ActionResubmit:
-		w.resubmit(a)
-	case flow.ActionGotoTable:
-		fmt.Fprintf(b, "goto_table:%d", a.Table)
-	case flow.ActionPushVLAN:
-		fmt.Fprintf(b, "push_vlan:%#x", a.Value)
-	case flow.ActionPopVLAN:
-		b.WriteString("strip_vlan")
-	case flow.ActionModVLANVID:
-		fmt.Fprintf(b, "mod_vlan_vid:%d", a.Value)
-	case flow.ActionModVLANPCP:
-		fmt.Fprintf(b, "mod_vlan_pcp:%d", a.Value)
-	case flow.ActionSetVLANVID:
-		fmt.Fprintf(b, "set_field:%d->vlan_vid", a.Value|flow.VLANPresent)
-	case flow.ActionSetVLANPCP:
-		fmt.Fprintf(b, "set_field:%d->vlan_pcp", a.Value)
-	case flow.ActionModEthSrc:
-		b.WriteString("mod_dl_src:" + FormatMAC(a.Value))
-	case flow.ActionModEthDst:
-		b.WriteString("mod_dl_dst:" + FormatMAC(a.Value))
-	case flow.ActionSetEthSrc, flow.ActionSetEthDst:
-		b.WriteString("set_field:" + FormatMAC(a.Value))
-		if a.Mask != flow.FullEth {
-			b.WriteString("/" + FormatMAC(a.Mask))
-		}
-		if a.Kind == flow.ActionSetEthSrc {
-			b.WriteString("->eth_src")
-		} else {
-			b.WriteString("->eth_dst")
-		}
-	}
-}
-
-func (w *ruleWriter) resubmit(a *flow.Action) {
-	switch {
-	case a.Table == flow.SameTable:
-		w.b.WriteString("resubmit:" + w.port(a.Port))
-	case a.Port == flow.SamePort:
-		fmt.Fprintf(&w.b, "resubmit(,%d)", a.Table)
-	default:
-		fmt.Fprintf(&w.b, "resubmit(%s,%d)", w.port(a.Port), a.Table)
-	}
 }

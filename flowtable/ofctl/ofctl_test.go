@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -150,6 +151,133 @@ var agreed = []string{
 	"tcp , actions=1",
 }
 
+// agreedMasks are masks of fields that take none: all bits or no bit.
+var agreedMasks = []string{
+	"icmp,icmp_type=8/0xff,actions=1",
+	"ip,nw_proto=6/0,actions=1",
+	"ip,nw_proto=6/0xff,actions=1",
+	"ip,ip_dscp=63/0xff,actions=1",
+	"dl_vlan=5/0xffff,actions=1",
+	"dl_vlan=5/0,actions=1",
+	"ip,nw_ttl=5/255,actions=1",
+	"mpls,mpls_label=5/0xffffffff,actions=1",
+	"arp,arp_op=1/0xffff,actions=1",
+	"dl_type=0x800/0xffff,actions=1",
+	"dl_type=0x800/0,actions=1",
+	"ip,nw_ecn=1/0xff,actions=1",
+}
+
+// agreedParts are conditions on registers, metadata, labels, neighbour discovery and parts of fields.
+var agreedParts = []string{
+	"in_port_oxm=1,actions=1",
+	"NXM_NX_REG0[0..3]=1,actions=1",
+	"reg0[0..3]=5,actions=1",
+	"xreg0=0x100000002,actions=1",
+	"xxreg0=5,actions=1",
+	"xxreg0=0x1/0xff,actions=1",
+	"xxreg1=0x00010000000000000002000000000003/0x00ff0000000000ff00000000000000ff,actions=1",
+	"xxreg0=0xffffffffffffffffffffffffffffffff,actions=1",
+	"xxreg0[0..63]=5,actions=1",
+	"xreg3=0x5/0xff,actions=1",
+	"xreg1[0..3]=5,actions=1",
+	"reg0=1,reg1=2,reg15=0xffffffff,actions=1",
+	"reg0=0,metadata=0,actions=1",
+	"reg0[0..3]=1,reg0[4..7]=2,actions=1",
+	"reg0[]=5,actions=1",
+	"reg0=0/0,actions=1",
+	"metadata=0x5/0xff,actions=1",
+	"pkt_mark=0/0xff,actions=1",
+	"tunnel_id=5/7,actions=1",
+	"tun_id=0xffffffffffffffff,actions=1",
+	"actset_output=LOCAL,actions=1",
+	"reg1=1,reg0=2,metadata=3,tun_id=4,in_port=5,pkt_mark=3,actset_output=7,dl_vlan=3,tcp,tp_src=1,actions=1",
+	"mpls,mpls_label=5,mpls_tc=1,mpls_bos=1,mpls_ttl=6,actions=1",
+	"dl_type=0x8847,mpls_label=0xfffff,actions=1",
+	"mplsm,mpls_bos=0,dl_src=00:00:00:00:00:01,actions=1",
+	"icmp6,icmp_type=135,nd_target=fe80::1,nd_sll=00:01:02:03:04:05,actions=1",
+	"icmp6,icmpv6_type=136,icmpv6_code=0,nd_tll=00:01:02:03:04:05/ff:ff:ff:ff:ff:00,actions=1",
+	"icmp6,icmp_type=135,nd_target=fe80::/10,actions=1",
+	"icmp6,icmp_type=136,nd_target=::1/::1,nw_ttl=255,actions=1",
+	"ipv6,ipv6_label=0x5,actions=1",
+	"ipv6,ipv6_label=5/0xf,actions=1",
+	"ipv6,ipv6_label=5,nw_tos=4,nw_ecn=1,nw_ttl=3,nw_proto=6,ipv6_dst=::1,actions=1",
+	"ip,NXM_OF_IP_DST[0..7]=1,actions=1",
+	"ip,NXM_OF_IP_DST[]=0x0a000001,actions=1",
+	"ip,nw_dst[0..7]=3,actions=1",
+	"ipv6,NXM_NX_IPV6_SRC[]=1,actions=1",
+	"ipv6,NXM_NX_IPV6_SRC[0..63]=1,actions=1",
+	"NXM_OF_VLAN_TCI[0..11]=5,actions=1",
+	"vlan_tci[12]=1,actions=1",
+	"OXM_OF_VLAN_VID[]=5,actions=1",
+	"vlan_vid[0..3]=5,actions=1",
+	"tcp,tcp_flags[1]=1,actions=1",
+	"tcp,tp_src[0..3]=1,actions=1",
+	"eth_src[40]=1,actions=1",
+	"eth_type[]=0x800,actions=1",
+	"icmp,icmp_type[]=3,actions=1",
+	"arp,arp_op[]=1,actions=1",
+	"in_port[]=1,actions=1",
+	"NXM_OF_IN_PORT[]=65534,actions=1",
+	"ip,nw_proto[]=17,actions=1",
+}
+
+// refusedParts are refused by both.
+var refusedParts = []string{
+	"ip,ip_dscp=63/0x3f,actions=1",
+	"actions:output:1",
+	"dl_vlan=5/0xfff,actions=1",
+	"dl_vlan_pcp=5/7,actions=1",
+	"ip,nw_tos=8/0xfc,actions=1",
+	"mpls,mpls_label=5/0xfffff,actions=1",
+	"in_port=1/0xffff,actions=1",
+	"NXM_OF_IN_PORT=1,actions=1",
+	"NXM_NX_REG0=1,actions=1",
+	"nxm_nx_reg0[0..3]=1,actions=1",
+	"NXM_NX_REG0[]=1/1,actions=1",
+	"reg0[0..3]=0x10,actions=1",
+	"reg0[3..0]=1,actions=1",
+	"reg0[0..32]=1,actions=1",
+	"reg0 [0..3]=1,actions=1",
+	"reg0[0..3]=,actions=1",
+	"reg0[0..3],actions=1",
+	"reg0[0..3=5,actions=1",
+	"reg0[a]=5,actions=1",
+	"reg0[1.2]=5,actions=1",
+	"reg16=1,actions=1",
+	"foo[0]=1,actions=1",
+	"reg0=-1,actions=1",
+	"reg0=0x100000000,actions=1",
+	"reg0=5/,actions=1",
+	"metadata=0x10000000000000000,actions=1",
+	"xxreg0=0x100000000000000000000000000000000,actions=1",
+	"NXM_OF_IP_DST[]=10.0.0.1,ip,actions=1",
+	"OXM_OF_VLAN_VID[]=0x1005,actions=1",
+	"eth_type[0..3]=1,actions=1",
+	"vlan_pcp[]=5,actions=1",
+	"ip,nw_ttl[0..3]=1,actions=1",
+	"in_port[0..3]=1,actions=1",
+	"mpls,mpls_label=5/6,actions=1",
+	"icmp,icmpv4_type=3,actions=1",
+	"vlan_tci1=1,actions=1",
+	"skb_priority=1,actions=1",
+}
+
+// differingParts are accepted by ovs-ofctl, which ignores or alters what was said.
+var differingParts = []string{
+	"mpls_label=3,actions=1",
+	"ipv6_label=3,actions=1",
+	"nd_target=fe80::1,icmp6,actions=1",
+	"nd_sll=00:01:02:03:04:05,icmp6,icmp_type=136,actions=1",
+	"arp,nd_target=::1,actions=1",
+	"mpls,mpls_label=1048576,actions=1",
+	"mpls,mpls_tc=8,actions=1",
+	"xreg0=1,reg0=1,actions=1",
+	"nw_dst[0..7]=3,actions=1",
+	"ct_state=+trk,actions=1",
+	"conj_id=3,actions=1",
+	"tun_src=1.2.3.4,actions=1",
+}
+
 // refused are refused by both.
 var refused = []string{
 	"",
@@ -288,7 +416,7 @@ func needOfctl(t *testing.T) {
 
 func TestRulesReadAsOvsOfctlReadsThem(t *testing.T) {
 	needOfctl(t)
-	for _, s := range agreed {
+	for _, s := range slices.Concat(agreed, agreedParts, agreedMasks) {
 		r, err := ParseRule(s, nil)
 		if err != nil {
 			t.Errorf("%q: refused: %v", s, err)
@@ -304,12 +432,12 @@ func TestRulesReadAsOvsOfctlReadsThem(t *testing.T) {
 
 func TestRulesThatOvsOfctlRefusesAreRefused(t *testing.T) {
 	needOfctl(t)
-	for _, s := range refused {
+	for _, s := range slices.Concat(refused, refusedParts) {
 		if got := ofctl(t, s); got != "" {
 			t.Errorf("%q: ovs-ofctl accepts it as %q; move it to another list", s, got)
 		}
 	}
-	for _, s := range differing {
+	for _, s := range slices.Concat(differing, differingParts) {
 		if got := ofctl(t, s); got == "" {
 			t.Errorf("%q: ovs-ofctl refuses it; move it to the list of refused rules", s)
 		}
@@ -317,7 +445,7 @@ func TestRulesThatOvsOfctlRefusesAreRefused(t *testing.T) {
 }
 
 func TestBadRulesAreRefusedWithAPlace(t *testing.T) {
-	for _, list := range [][]string{refused, differing} {
+	for _, list := range [][]string{refused, differing, refusedParts, differingParts} {
 		for _, s := range list {
 			r, err := ParseRule(s, nil)
 			var se *SyntaxError
@@ -334,7 +462,7 @@ func TestBadRulesAreRefusedWithAPlace(t *testing.T) {
 
 func TestRulesThatFormatWritesAreReadByOvsOfctl(t *testing.T) {
 	needOfctl(t)
-	for _, s := range agreed {
+	for _, s := range slices.Concat(agreed, agreedParts, agreedMasks) {
 		r, err := ParseRule(s, nil)
 		if err != nil {
 			continue // TestRulesReadAsOvsOfctlReadsThem has said so

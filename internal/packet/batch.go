@@ -37,8 +37,10 @@ const (
 //
 // Life: Reset, then Add for each packet (a receive queue does both), then reading, editing and cloning, then Reset again.
 type Batch struct {
-	// InPort names the port that the packets came from. The PMD loop sets it.
+	// InPort names the port that the packets came from, Time is when they did, in nanoseconds of a clock that every PMD
+	// thread reads alike and that has nothing to do with the time of day. The PMD loop sets both.
 	InPort uint32
+	Time   int64
 
 	n      int // packets received
 	clones int // clones, placed behind the received packets' slots
@@ -98,7 +100,15 @@ func (b *Batch) Clone(i int) (j int, ok bool) {
 		return 0, false
 	}
 	j = BatchSize + b.clones
-	b.clones++
+	if ok = b.CloneTo(i, j); ok {
+		b.clones++
+	}
+	return j, ok
+}
+
+// CloneTo copies packet i as Clone does, to the index j of a clone that nothing refers to any more. It fails when the
+// batch's segments are used up.
+func (b *Batch) CloneTo(i, j int) bool {
 	src, dst := &b.pkts[i], &b.pkts[j]
 	head := src.Header()
 	*dst = b.slot(j)
@@ -108,19 +118,18 @@ func (b *Batch) Clone(i int) (j int, ok bool) {
 		dst.start = min(src.start, uint16(SlotSize-len(head)))
 		dst.window = uint16(copy(dst.room(), head))
 		dst.seg, dst.nseg = src.seg, src.nseg
-		return j, true
+		return true
 	}
 	// The window is the source's own buffer, longer than a slot: what exceeds a slot's window is shared as a segment.
 	if int(src.nseg)+1 > b.SegmentsFree() {
-		b.clones--
-		return 0, false
+		return false
 	}
 	dst.window = uint16(copy(dst.room(), head[:WindowSize]))
 	dst.seg, dst.nseg = uint16(b.nseg), src.nseg+1
 	b.segs[b.nseg] = SegmentOf(head[WindowSize:])
 	copy(b.segs[b.nseg+1:], b.Segments(src))
 	b.nseg += int(dst.nseg)
-	return j, true
+	return true
 }
 
 // ResetClones forgets all clones; their indices and segments are free for new ones.

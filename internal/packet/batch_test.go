@@ -90,8 +90,8 @@ func TestVLANEdits(t *testing.T) {
 		t.Error("push and pop did not cancel out")
 	}
 	p.SetVLANVID(1)
-	p.SetEthDst([6]byte{1, 2, 3, 4, 5, 6})
-	p.SetEthSrc([6]byte{7, 8, 9, 10, 11, 12})
+	p.SetEthDst(0x010203040506, 0xffffffffffff)
+	p.SetEthSrc(0x0708090a0b0c, 0xffffffffffff)
 	if got := hex.EncodeToString(p.Header()[:14]); got != "0102030405060708090a0b0c0800" {
 		t.Errorf("addresses: %s", got)
 	}
@@ -141,7 +141,7 @@ func TestAClonesEditsDoNotShow(t *testing.T) {
 		if !bytes.Equal(whole(b, q), before) {
 			t.Errorf("%s: the clone differs", c.name)
 		}
-		q.SetEthDst([6]byte{0xff})
+		q.SetEthDst(0xff0000000000, 0xffffffffffff)
 		q.PushVLAN(TPID8021Q, 77)
 		if !bytes.Equal(whole(b, p), before) {
 			t.Errorf("%s: editing the clone changed the original", c.name)

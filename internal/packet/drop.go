@@ -29,6 +29,10 @@ const (
 	DropReservedMulticast
 	DropHeaderTooLong
 	DropMemoryFault
+	DropMeter
+	DropNoClone
+	DropVLAN
+	DropBadTag
 
 	// NumDropReasons is how many there are.
 	NumDropReasons = iota
@@ -52,6 +56,10 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropResubmitLimit:     {"resubmit_limit", "the rules resubmitted the packet too often"},
 	DropNoSuchPort:        {"no_such_port", "a rule names a port that does not exist now"},
 	DropMemoryFault:       {"memory_fault", "a receiver cut off its memory while packets were copied into it"},
+	DropMeter:             {"meter", "a meter's rate was exceeded"},
+	DropNoClone:           {"no_clone", "the rules make more different copies of one packet than can be held at once"},
+	DropVLAN:              {"vlan", "the port of arrival does not carry the packet's VLAN"},
+	DropBadTag:            {"bad_tag", "the frame ends within its VLAN tag"},
 	DropHeaderTooLong:     {"header_too_long", "rules look at the transport header, and extension headers push it out of reach"},
 	DropReservedMulticast: {"reserved_multicast", "NORMAL does not forward 01:80:c2:00:00:0x (spanning tree, LACP, LLDP)"},
 }

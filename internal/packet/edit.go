@@ -14,13 +14,14 @@ const (
 	vlanPCPMask = 0xe000
 )
 
-// SetEthSrc and SetEthDst overwrite an Ethernet address. Every frame in a batch has at least MinFrame bytes of window.
+// SetEthSrc and SetEthDst change the bits of mask in an Ethernet address, 48 bits, to those of v. Every frame in a batch
+// has at least MinFrame bytes of window.
 
-// SetEthSrc overwrites the Ethernet source address.
-func (p *Packet) SetEthSrc(mac [6]byte) { copy(p.Header()[6:12], mac[:]) }
+// SetEthSrc changes the Ethernet source address.
+func (p *Packet) SetEthSrc(v, mask uint64) { setEth(p.Header()[6:12], v, mask) }
 
-// SetEthDst overwrites the Ethernet destination address.
-func (p *Packet) SetEthDst(mac [6]byte) { copy(p.Header()[0:6], mac[:]) }
+// SetEthDst changes the Ethernet destination address.
+func (p *Packet) SetEthDst(v, mask uint64) { setEth(p.Header()[0:6], v, mask) }
 
 // EtherType is the frame's first EtherType: a tag's TPID when the frame is tagged.
 func (p *Packet) EtherType() uint16 { return binary.BigEndian.Uint16(p.Header()[12:14]) }

@@ -54,8 +54,8 @@ type TableRules struct{ Table, Rules int }
 
 // MACTable is a bridge's learning table.
 type MACTable struct {
-	Entries, Limit                                            int
-	Learned, Moved, Evicted, Expired, Refused, Flushed, Flood uint64
+	Entries, Limit                                                     int
+	Learned, Moved, Evicted, Expired, Refused, Limited, Flushed, Flood uint64
 }
 
 // Thread is one PMD thread.

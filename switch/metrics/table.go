@@ -168,6 +168,11 @@ var table = []metric{
 		eachMAC(func(m *MACTable) float64 { return float64(m.Refused) }),
 	},
 	{
+		"weft_mac_limited_total", "Addresses that were not learned because their port brought too many at once.", counter,
+		[]string{"bridge"},
+		eachMAC(func(m *MACTable) float64 { return float64(m.Limited) }),
+	},
+	{
 		"weft_mac_flushed_total", "Addresses that an operator removed, or that went with their port.", counter,
 		[]string{"bridge"},
 		eachMAC(func(m *MACTable) float64 { return float64(m.Flushed) }),

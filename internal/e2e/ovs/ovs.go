@@ -29,7 +29,9 @@ type Config struct {
 	PMDCPU  int
 	Sockets []string // that the front ends listen on; one port each
 	Names   []string // of the ports
-	Flows   []string // in ovs-ofctl syntax; NORMAL if empty
+	Flows   []string // in ovs-ofctl syntax
+	// FlowsFile has more rules, one a line. Without any rule, the bridge does NORMAL.
+	FlowsFile string
 }
 
 // OVS is a running instance.
@@ -105,11 +107,16 @@ func (o *OVS) configure(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(o.cfg.Flows) == 0 {
+	if len(o.cfg.Flows) == 0 && o.cfg.FlowsFile == "" {
 		return nil
 	}
 	if err := o.ofctl(ctx, "del-flows", bridge); err != nil {
 		return err
+	}
+	if o.cfg.FlowsFile != "" {
+		if err := o.ofctl(ctx, "add-flows", bridge, o.cfg.FlowsFile); err != nil {
+			return err
+		}
 	}
 	for _, f := range o.cfg.Flows {
 		if err := o.ofctl(ctx, "add-flow", bridge, f); err != nil {

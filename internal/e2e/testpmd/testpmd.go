@@ -28,6 +28,8 @@ type Config struct {
 	NotMergeable bool
 	FrameBytes   int    // 64 if 0; without the frame check sequence, 60 is shortest
 	Forward      string // io if empty
+	// Flows, with Forward flowgen, is how many flows there are: UDP over IPv4 to 10.253.0.0 plus the flow's number.
+	Flows int
 	NoHugepages  bool
 	MemoryMB     int    // 0 for the constant MemoryMB
 	Mbufs        int    // packet buffers, 65536 if 0
@@ -78,6 +80,9 @@ func (c *Config) args() []string {
 		fmt.Sprintf("--txd=%d", size), fmt.Sprintf("--rxd=%d", size),
 		fmt.Sprintf("--rxq=%d", queues), fmt.Sprintf("--txq=%d", queues),
 		fmt.Sprintf("--total-num-mbufs=%d", orElse(c.Mbufs, 65536)))
+	if c.Flows > 0 {
+		args = append(args, fmt.Sprintf("--flowgen-flows=%d", c.Flows))
+	}
 	if c.FrameBytes > 0 && !c.Vhost {
 		args = append(args, fmt.Sprintf("--txpkts=%d", c.FrameBytes))
 	}

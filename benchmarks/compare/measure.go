@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"weft/internal/e2e/host"
+	"weft/internal/e2e/testpmd"
+)
+
+// comparison is one scenario on its way.
+type comparison struct {
+	o        *options
+	group    *host.Group
+	dir      string
+	scenario *scenario
+}
+
+// run measures the contenders in turn, round by round. One that fails ends the scenario.
+func (c *comparison) run(ctx context.Context) *outcome {
+	out := newOutcome(c.scenario)
+	for round := range c.o.Rounds {
+		for i := range c.scenario.contenders {
+			x := &c.scenario.contenders[i]
+			dir := filepath.Join(c.dir, fmt.Sprintf("%s-%d-%d", c.scenario.name, round, i))
+			rate, err := c.measure(ctx, dir, x)
+			if err != nil {
+				out.Failure = fmt.Sprintf("%s failed in round %d: %v", x.Label, round+1, err)
+				fmt.Fprintf(os.Stderr, "%-12s round %d/%d  %-16s FAILED: %v\n", c.scenario.name, round+1, c.o.Rounds, x.Label, err)
+				return out
+			}
+			fmt.Fprintf(os.Stderr, "%-12s round %d/%d  %-16s %7.3f Mpps\n", c.scenario.name, round+1, c.o.Rounds, x.Label,
+				rate/1e6)
+			out.Results[i].Mpps = append(out.Results[i].Mpps, rate/1e6)
+		}
+	}
+	out.summarise()
+	return out
+}
+
+// warmUp lets caches, frequency and ring fill settle before packets count, longer for more flows: every switch shall
+// have seen all of them.
+func warmUp(w *work) time.Duration {
+	return time.Second + time.Duration(w.Flows)*5*time.Microsecond
+}
+
+// measure starts one switch and the load, measures, and stops both.
+func (c *comparison) measure(ctx context.Context, dir string, x *contender) (float64, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	g := host.NewGroup(dir, false)
+	c.group.Defer(g.Close) // closing twice is harmless
+	defer g.Close()
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.o.Seconds)*time.Second+3*time.Minute)
+	defer cancel()
+	b := bench{o: c.o, group: g, dir: dir, work: &x.Work, sockets: [2]string{filepath.Join(dir, "v0"), filepath.Join(dir, "v1")}}
+	p := peers[x.Peer]
+	sw, err := p.start(ctx, &b)
+	if err != nil {
+		return 0, err
+	}
+	load, err := testpmd.Start(ctx, g, b.load(p.listens))
+	if err != nil {
+		return 0, fmt.Errorf("%w\n%s", err, strings.Join(tails(g), "\n"))
+	}
+	if err := sw.ready(ctx); err != nil {
+		return 0, err
+	}
+	stop, err := b.disturb(ctx, sw)
+	if err != nil {
+		return 0, err
+	}
+	start := "start"
+	if x.Work.Flows == 0 {
+		start = "start tx_first 4"
+	}
+	if _, err := load.Command(ctx, start); err != nil {
+		return 0, err
+	}
+	if _, err := load.Rate(ctx, warmUp(&x.Work)); err != nil {
+		return 0, err
+	}
+	rate, err := load.Rate(ctx, time.Duration(c.o.Seconds)*time.Second)
+	if err := stop(); err != nil {
+		return 0, err
+	}
+	switch {
+	case err != nil:
+		return 0, err
+	case rate < 1000:
+		return 0, fmt.Errorf("nothing went through (%.0f packets per second)\n%s", rate, strings.Join(tails(g), "\n"))
+	}
+	return rate, load.Quit(10 * time.Second)
+}
+
+// load is the testpmd that sends and receives.
+func (b *bench) load(server bool) testpmd.Config {
+	cfg := testpmd.Config{
+		Name: "load", Sockets: b.sockets, Server: !server, CPU: b.o.LoadCPU, Queues: b.work.Queues,
+		NotMergeable: b.work.NotMergeable, FrameBytes: b.work.Size, Flows: b.work.Flows,
+	}
+	if b.work.Flows > 0 {
+		cfg.Forward, cfg.FrameBytes = "flowgen", 0 // which has frames of 64 bytes
+	}
+	return cfg
+}
+
+// disturb changes rules while packets pass, as the work says, on the load's CPU like everything that is not forwarding.
+func (b *bench) disturb(ctx context.Context, sw running) (stop func() error, err error) {
+	if b.work.Changes == 0 {
+		return func() error { return nil }, nil
+	}
+	if sw.change == nil {
+		return nil, fmt.Errorf("this switch cannot change rules %d times a second", b.work.Changes)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(time.Second / time.Duration(b.work.Changes))
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-ctx.Done():
+				done <- nil
+				return
+			case <-tick.C:
+				if err := sw.change(ctx, i); err != nil && ctx.Err() == nil {
+					done <- err
+					return
+				}
+			}
+		}
+	}()
+	return func() error { cancel(); return <-done }, nil
+}
+
+func tails(g *host.Group) []string {
+	var all []string
+	for _, p := range g.Processes() {
+		all = append(all, p.State()+"\n"+p.Tail(8))
+	}
+	return all
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+)
+
+// work is what a switch has to do.
+type work struct {
+	Size         int    `json:"frame_bytes"`
+	NotMergeable bool   `json:"not_mergeable,omitempty"`
+	Queues       int    `json:"queue_pairs"`
+	Flows        int    `json:"flows,omitempty"` // distinct destinations; 0: frames go round, one flow each way
+	Rules        string `json:"rules"`           // a key of ruleSets
+	Changes      int    `json:"rule_changes_per_second,omitempty"`
+	CacheEntries int    `json:"cache_entries,omitempty"` // Weft's, 0: its default
+}
+
+// contender is a switch and its work.
+type contender struct {
+	Label string `json:"label"`
+	Peer  string `json:"peer"`
+	Work  work   `json:"work"`
+}
+
+// bar is what a ratio must reach.
+type bar struct {
+	Of, To string
+	Least  float64
+}
+
+// scenario is what is compared in one go.
+type scenario struct {
+	name       string
+	title      string
+	contenders []contender
+	bars       []bar
+	quick      bool // part of the quick selection
+}
+
+// Names of rule sets.
+const (
+	rulesPort = "one per port"
+	rulesFlow = "one per flow and direction"
+	rulesACL  = "ACL of 1000 mixed masks"
+)
+
+// among gives every peer the same work.
+func among(w work, peers ...string) []contender {
+	var list []contender
+	for _, p := range peers {
+		list = append(list, contender{p, p, w})
+	}
+	return list
+}
+
+// scenarios is the table of them.
+func scenarios() []scenario {
+	port := func(size int) work { return work{Size: size, Queues: 1, Rules: rulesPort} }
+	flows := func(n, cache int) work {
+		return work{Size: 64, Queues: 1, Flows: n, Rules: rulesFlow, CacheEntries: cache}
+	}
+	unmerged, paired := port(64), port(64)
+	unmerged.NotMergeable, paired.Queues = true, 2
+	changing := flows(1000, 0)
+	changing.Changes = 1000
+	acl := work{Size: 64, Queues: 1, Flows: 10000, Rules: rulesACL}
+	return []scenario{
+		{
+			"64", "64-byte frames", among(port(64), "weft", "ovs", "testpmd"),
+			[]bar{{"weft", "ovs", 1.5}, {"weft", "testpmd", 1.2}},
+			true,
+		},
+		{
+			"64-unmerged", "64-byte frames, receive buffers not mergeable", among(unmerged, "weft", "ovs", "testpmd"),
+			[]bar{{"weft", "ovs", 1.5}, {"weft", "testpmd", 1.2}},
+			false,
+		},
+		{
+			"64-pairs", "64-byte frames, two queue pairs", append(among(paired, "weft", "ovs"), contender{"weft, 1 pair", "weft", port(64)}),
+			[]bar{{"weft", "weft, 1 pair", 1}},
+			false,
+		},
+		{"512", "512-byte frames", among(port(512), "weft", "ovs", "testpmd"), nil, false},
+		{
+			"1500", "1500-byte frames", among(port(1500), "weft", "ovs", "testpmd"),
+			[]bar{{"weft", "ovs", 1.8}, {"weft", "testpmd", 1.5}},
+			true,
+		},
+		{
+			"flows-1k", "1,000 flows, a /32 rule for each and direction", among(flows(1000, 0), "weft", "ovs"),
+			[]bar{{"weft", "ovs", 1.5}},
+			false,
+		},
+		{
+			"flows-100k", "100,000 flows, a /32 rule for each and direction",
+			append(among(flows(100_000, 0), "weft", "ovs"), contender{"weft, 10 flows", "weft", flows(10, 0)}),
+			[]bar{{"weft", "ovs", 10}, {"weft", "weft, 10 flows", 0.5}},
+			true,
+		},
+		{"flows-1m", "1,000,000 flows, a /32 rule for each and direction", []contender{
+			{"weft", "weft", flows(1_000_000, 0)},
+			{"weft, large cache", "weft", flows(1_000_000, 1<<21)},
+			{"weft, 10 flows", "weft", flows(10, 0)},
+		}, []bar{{"weft", "weft, 10 flows", 1. / 3}}, false},
+		{
+			"acl", "an ACL of 1,000 rules of mixed masks, 10,000 flows", among(acl, "weft", "ovs"),
+			[]bar{{"weft", "ovs", 2}},
+			false,
+		},
+		{"changes", "1,000 rule changes a second that have nothing to do with the traffic", []contender{
+			{"weft, changing", "weft", changing}, {"weft", "weft", flows(1000, 0)},
+		}, []bar{{"weft, changing", "weft", 0.9}}, false},
+	}
+}
+
+// chooseScenarios finds scenarios by name; "all" and "quick" are selections.
+func chooseScenarios(list string) ([]scenario, error) {
+	all := scenarios()
+	if list == "all" {
+		return all, nil
+	}
+	if list == "quick" {
+		return slices.DeleteFunc(all, func(s scenario) bool { return !s.quick }), nil
+	}
+	var chosen []scenario
+	for _, name := range strings.Split(list, ",") {
+		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
+		if i < 0 {
+			var names []string
+			for _, s := range all {
+				names = append(names, s.name)
+			}
+			return nil, fmt.Errorf("-scenarios: %q is none of all, quick, %s", name, strings.Join(names, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// writeRules writes the rules of a work to a file, in the syntax that both switches read.
+func writeRules(path string, w *work) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(f)
+	switch w.Rules {
+	case rulesFlow:
+		for i := range w.Flows {
+			n := 10<<24 | 253<<16 + i
+			dst := fmt.Sprintf("%d.%d.%d.%d", n>>24, n>>16&255, n>>8&255, n&255)
+			fmt.Fprintf(out, "in_port=1,ip,nw_dst=%s,actions=output:2\n", dst)
+			fmt.Fprintf(out, "in_port=2,ip,nw_dst=%s,actions=output:1\n", dst)
+		}
+	case rulesACL:
+		writeACL(out, 1000)
+	default:
+		fmt.Fprintln(out, "in_port=1,actions=output:2")
+		fmt.Fprintln(out, "in_port=2,actions=output:1")
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// writeACL writes n rules that look at prefixes of both addresses, the protocol and ports, most of which the load does
+// not meet, and the two that let it through below them. The same for every run.
+func writeACL(out *bufio.Writer, n int) {
+	r := rand.New(rand.NewPCG(1, 2))
+	prefixes := []int{8, 12, 16, 20, 24, 28, 32}
+	net := func() string {
+		return fmt.Sprintf("%d.%d.%d.%d/%d", 11+r.IntN(100), r.IntN(256), r.IntN(256), r.IntN(256), prefixes[r.IntN(len(prefixes))])
+	}
+	for i := range n {
+		fmt.Fprintf(out, "priority=%d,udp,nw_src=%s,nw_dst=%s", 60000-i, net(), net())
+		if r.IntN(2) == 0 {
+			fmt.Fprintf(out, ",tp_dst=%d", r.IntN(65536))
+		}
+		if r.IntN(4) == 0 {
+			fmt.Fprintf(out, ",tp_src=%#x/0xff00", r.IntN(256)<<8)
+		}
+		fmt.Fprintln(out, ",actions=drop")
+	}
+	fmt.Fprintln(out, "priority=10,in_port=1,udp,nw_dst=10.253.0.0/16,actions=output:2")
+	fmt.Fprintln(out, "priority=10,in_port=2,udp,nw_dst=10.253.0.0/16,actions=output:1")
+}
