@@ -60,13 +60,38 @@ func (e *NotRunningError) Unwrap() error { return e.Err }
 // *Error.
 func Call[In, Out any](ctx context.Context, c *Client, method, pattern string, in *In) (Out, error) {
 	var out Out
-	if n := len(c.socket); n > maxAddress {
-		return out, fmt.Errorf("the socket path %.60s... is %d bytes long: at most %d fit a socket address", c.socket, n,
-			maxAddress)
-	}
 	req, err := c.request(ctx, method, pattern, in)
 	if err != nil {
 		return out, err
+	}
+	return send[Out](c, req)
+}
+
+// CallText calls a route that HandleText bound: in goes into the query, text is the body, sent as it is read.
+func CallText[In, Out any](ctx context.Context, c *Client, method, pattern string, in *In, text io.Reader) (Out, error) {
+	var out Out
+	path, used, err := encodePath(pattern, in)
+	if err != nil {
+		return out, err
+	}
+	query, err := encodeQuery(in, used)
+	if err != nil {
+		return out, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://weft"+path+"?"+query, text)
+	if err != nil {
+		return out, fmt.Errorf("control: %w", err)
+	}
+	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	return send[Out](c, req)
+}
+
+// send sends a request and reads the answer.
+func send[Out any](c *Client, req *http.Request) (Out, error) {
+	var out Out
+	if n := len(c.socket); n > maxAddress {
+		return out, fmt.Errorf("the socket path %.60s... is %d bytes long: at most %d fit a socket address", c.socket, n,
+			maxAddress)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

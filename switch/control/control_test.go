@@ -73,6 +73,11 @@ func daemon(t *testing.T) string {
 		}
 		return result{}, errors.New("plain")
 	})
+	s.maxText = 100
+	HandleText(s, "POST", "/v1/text/{name}", func(_ context.Context, q *query, body io.Reader) (string, error) {
+		text, err := io.ReadAll(body)
+		return fmt.Sprintf("%s %s: %s", q.Bridge, q.Name, text), err
+	})
 	Handle(s, "GET", "/v1/slow", func(ctx context.Context, _ *query) (result, error) {
 		select {
 		case <-ctx.Done():
@@ -429,5 +434,20 @@ func TestShutdownAnswersWhatRuns(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error("shutdown: ", err)
+	}
+}
+
+func TestTextIsStreamedAndBounded(t *testing.T) {
+	c := client(t, daemon(t))
+	got, err := CallText[query, string](t.Context(), c, "POST", "/v1/text/{name}", &query{Name: "x", Bridge: "br0"},
+		strings.NewReader("one\ntwo"))
+	if err != nil || got != "br0 x: one\ntwo" {
+		t.Errorf("%q, %v", got, err)
+	}
+	_, err = CallText[query, string](t.Context(), c, "POST", "/v1/text/{name}", &query{Name: "x"},
+		strings.NewReader(strings.Repeat("x", 101)))
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeTooLarge || e.Hint == "" {
+		t.Errorf("too long a text: %v", err)
 	}
 }
