@@ -89,23 +89,32 @@ func CallText[In, Out any](ctx context.Context, c *Client, method, pattern strin
 // send sends a request and reads the answer.
 func send[Out any](c *Client, req *http.Request) (Out, error) {
 	var out Out
+	resp, err := c.do(req)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(&io.LimitedReader{R: resp.Body, N: MaxAnswer}).Decode(&out); err != nil {
+		return out, fmt.Errorf("the answer of the daemon on %s: %w", c.socket, err)
+	}
+	return out, nil
+}
+
+// do sends a request. An error that the daemon answers is an *Error.
+func (c *Client) do(req *http.Request) (*http.Response, error) {
 	if n := len(c.socket); n > maxAddress {
-		return out, fmt.Errorf("the socket path %.60s... is %d bytes long: at most %d fit a socket address", c.socket, n,
+		return nil, fmt.Errorf("the socket path %.60s... is %d bytes long: at most %d fit a socket address", c.socket, n,
 			maxAddress)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return out, c.explain(err)
+		return nil, c.explain(err)
 	}
-	defer resp.Body.Close()
-	body := &io.LimitedReader{R: resp.Body, N: MaxAnswer}
 	if resp.StatusCode != http.StatusOK {
-		return out, readError(resp.StatusCode, body)
+		defer resp.Body.Close()
+		return nil, readError(resp.StatusCode, resp.Body)
 	}
-	if err := json.NewDecoder(body).Decode(&out); err != nil {
-		return out, fmt.Errorf("the answer of the daemon on %s: %w", c.socket, err)
-	}
-	return out, nil
+	return resp, nil
 }
 
 func (c *Client) request(ctx context.Context, method, pattern string, in any) (*http.Request, error) {
