@@ -89,14 +89,8 @@ func (p *Pipeline) Apply(changes []flow.Change) error {
 			return fmt.Errorf("flowtable: change %d of %d: %w", i+1, len(changes), err)
 		}
 	}
-	if x.groupsChanged {
-		if err := x.settleGroups(); err != nil {
-			x.abort()
-			return err
-		}
-	}
-	x.commit()
-	return nil
+	_, err := x.settle()
+	return err
 }
 
 // Add adds rules in one transaction; see Apply.
@@ -117,30 +111,6 @@ func (p *Pipeline) Delete(f flow.Filter) int {
 	n := len(x.removed)
 	x.commit()
 	return n
-}
-
-// ReplaceAll makes rules the only ones, in one transaction. Rules that are there already in every respect are left
-// alone and keep their counters and ages. Of two rules with the same table, priority and match the later one counts.
-func (p *Pipeline) ReplaceAll(rules []*flow.Rule) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	x := p.begin()
-	keep := make(map[uint32]struct{}, len(rules))
-	for i, r := range rules {
-		slot, err := x.replace(r)
-		if err != nil {
-			x.abort()
-			return fmt.Errorf("flowtable: rule %d of %d: %w", i+1, len(rules), err)
-		}
-		keep[slot] = struct{}{}
-	}
-	for _, slot := range p.selected(&flow.Filter{}) {
-		if _, ok := keep[slot]; !ok {
-			x.remove(slot)
-		}
-	}
-	x.commit()
-	return nil
 }
 
 func (x *txn) apply(c *flow.Change) error {
@@ -207,6 +177,7 @@ func (x *txn) add(r *flow.Rule) error {
 // supersede removes the version old, which slot replaces.
 func (x *txn) supersede(old, slot uint32, reset bool) {
 	x.remove(old)
+	x.superseded++
 	if !reset {
 		x.p.slab.chunks.at(old).succ = slot
 		x.p.slab.chunks.at(slot).pred = old
@@ -292,13 +263,7 @@ func (p *Pipeline) Dump(f flow.Filter) []flow.RuleStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	slots := p.selected(&f)
-	recs := p.slab.chunks
-	slices.SortFunc(slots, func(a, b uint32) int {
-		x, y := recs.at(a), recs.at(b)
-		return cmp.Or(cmp.Compare(x.table, y.table), cmp.Compare(y.priority, x.priority),
-			cmp.Compare(x.created, y.created), cmp.Compare(x.serial, y.serial))
-	})
+	slots := p.sorted(&f)
 	out := make([]flow.RuleStats, len(slots))
 	for i, slot := range slots {
 		out[i] = p.stats(slot, now)

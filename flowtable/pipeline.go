@@ -84,9 +84,11 @@ type txn struct {
 	now     time.Time
 	added   []uint32
 	removed []uint32
-	dirty   [flow.NumTables]bool // the list of tuples changes
-	changed []tableMatch
-	all     bool
+	// superseded counts those of removed that have a successor in added.
+	superseded int
+	dirty      [flow.NumTables]bool // the list of tuples changes
+	changed    []tableMatch
+	all        bool
 
 	groups        groupTable
 	groupsChanged bool

@@ -282,7 +282,7 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 	if got := b.dump(flow.Filter{}); got != before || b.p.Stats().Generation != gen {
 		t.Errorf("got\n%swant\n%s", got, before)
 	}
-	if err := b.p.ReplaceAll([]*flow.Rule{rule(t, "actions=1"), {Table: 255}}); err == nil || b.dump(flow.Filter{}) != before {
+	if err := replaceAll(b.p, []*flow.Rule{rule(t, "actions=1"), {Table: 255}}); err == nil || b.dump(flow.Filter{}) != before {
 		t.Errorf("ReplaceAll: %v\n%s", err, b.dump(flow.Filter{}))
 	}
 }
