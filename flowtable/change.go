@@ -113,6 +113,17 @@ func (p *Pipeline) Delete(f flow.Filter) int {
 	return n
 }
 
+// Diff compares rules with those of the pipeline: what ReplaceEach would change, by table, falling priority and match. Of two
+// rules with the same table, priority and match the later one counts. As with ovs-ofctl diff-flows, counters, ages and
+// flags do not matter.
+func (p *Pipeline) Diff(rules []*flow.Rule) []flow.RuleDiff {
+	have := make([]*flow.Rule, 0)
+	for _, s := range p.Dump(flow.Filter{}) {
+		have = append(have, &s.Rule)
+	}
+	return flow.DiffRules(have, rules)
+}
+
 func (x *txn) apply(c *flow.Change) error {
 	switch {
 	case c.Group != nil:
