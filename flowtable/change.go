@@ -89,7 +89,7 @@ func (p *Pipeline) Apply(changes []flow.Change) error {
 			return fmt.Errorf("flowtable: change %d of %d: %w", i+1, len(changes), err)
 		}
 	}
-	_, err := x.settle()
+	_, err := x.settle(0)
 	return err
 }
 
@@ -248,6 +248,7 @@ func (x *txn) modify(c *flow.Change) error {
 			p.slab.chunks.at(fresh).used = old.used
 		}
 		x.supersede(slot, fresh, reset)
+		x.modified++
 	}
 	return nil
 }

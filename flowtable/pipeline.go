@@ -84,8 +84,9 @@ type txn struct {
 	now     time.Time
 	added   []uint32
 	removed []uint32
-	// superseded counts those of removed that have a successor in added.
-	superseded int
+	// superseded counts those of removed that have a successor in added, modified those of them whose actions a change
+	// of the kind Modify set.
+	superseded, modified int
 	dirty      [flow.NumTables]bool // the list of tuples changes
 	changed    []tableMatch
 	all        bool

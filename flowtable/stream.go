@@ -10,8 +10,8 @@ import (
 
 // Applied is what a transaction did to rules.
 type Applied struct {
-	Added    int // rules that are new
-	Modified int // rules of which another version is there now
+	Added    int // rules that were added, those that replaced another included
+	Modified int // rules that have other actions now
 	Deleted  int
 }
 
@@ -31,7 +31,7 @@ func (p *Pipeline) ApplyEach(changes iter.Seq2[*flow.Change, error]) (Applied, e
 			return Applied{}, err
 		}
 	}
-	return x.settle()
+	return x.settle(x.modified)
 }
 
 // ReplaceEach makes the rules that come the only ones, in one transaction. Rules that are there already in every respect
@@ -58,18 +58,19 @@ func (p *Pipeline) ReplaceEach(rules iter.Seq2[*flow.Rule, error]) (Applied, err
 			x.remove(slot)
 		}
 	}
-	return x.settle()
+	return x.settle(x.superseded)
 }
 
-// settle ends a transaction whose changes have all been made.
-func (x *txn) settle() (Applied, error) {
+// settle ends a transaction whose changes have all been made. modified is how many of the new versions are not rules that
+// were added.
+func (x *txn) settle(modified int) (Applied, error) {
 	if x.groupsChanged {
 		if err := x.settleGroups(); err != nil {
 			x.abort()
 			return Applied{}, err
 		}
 	}
-	n := Applied{Added: len(x.added) - x.superseded, Modified: x.superseded, Deleted: len(x.removed) - x.superseded}
+	n := Applied{Added: len(x.added) - modified, Modified: modified, Deleted: len(x.removed) - x.superseded}
 	x.commit()
 	return n, nil
 }

@@ -41,7 +41,7 @@ func TestATransactionThatIsCutOffLeavesNothing(t *testing.T) {
 		t.Errorf("%+v, %v, %d rules", n, err, b.p.Stats().Rules)
 	}
 	n, err = b.p.ApplyEach(changes(t, nil, "priority=2,in_port=2,actions=2", "priority=1,in_port=1,actions=3"))
-	if err != nil || n != (Applied{Added: 1, Modified: 1}) {
+	if err != nil || n != (Applied{Added: 2}) {
 		t.Errorf("%+v, %v", n, err)
 	}
 }

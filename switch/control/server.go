@@ -18,7 +18,7 @@ const (
 	// MaxRequest bounds a request's JSON body.
 	MaxRequest = 16 << 20
 	// MaxText bounds a request's text body: some ten million rules.
-	MaxText = 1 << 30
+	MaxText = 512 << 20
 
 	headerTimeout  = 5 * time.Second
 	readTimeout    = time.Minute // of a whole request
