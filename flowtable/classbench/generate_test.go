@@ -64,7 +64,13 @@ func TestRangesBecomeTheFewestMasks(t *testing.T) {
 	for _, c := range []struct {
 		p    [2]uint16
 		want int
-	}{{[2]uint16{0, 65535}, 1}, {[2]uint16{1024, 65535}, 6}, {[2]uint16{0, 1023}, 1}, {[2]uint16{1, 65534}, 30}, {[2]uint16{80, 80}, 1}} {
+	}{
+		{[2]uint16{0, 65535}, 1},
+		{[2]uint16{1024, 65535}, 6},
+		{[2]uint16{0, 1023}, 1},
+		{[2]uint16{1, 65534}, 30},
+		{[2]uint16{80, 80}, 1},
+	} {
 		list := split(c.p)
 		if len(list) != c.want {
 			t.Errorf("%v is %d masks, want %d", c.p, len(list), c.want)
