@@ -198,7 +198,7 @@ func TestStatsCountRulesAndMasksByTable(t *testing.T) {
 		"table=253,actions=drop", "table=9,actions=drop")
 	b.p.Delete(flow.Filter{HasTable: true, Table: 9})
 	s := b.p.Stats()
-	want := []TableStats{{0, 3, 2}, {7, 1, 1}, {253, 1, 1}}
+	want := []TableStats{{0, 3, 2, 2}, {7, 1, 1, 1}, {253, 1, 1, 1}}
 	if !slices.Equal(s.ByTable, want) || s.Rules != 5 || s.Tables != 3 || s.Masks != 4 {
 		t.Errorf("got %+v, want tables %v", s, want)
 	}

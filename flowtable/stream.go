@@ -17,21 +17,9 @@ type Applied struct {
 
 // ApplyEach makes changes as they come, in one transaction, without keeping them: either all of them or, when the
 // sequence yields an error or a change is wrong, none. The pipeline is locked to other changes meanwhile, and lookups go
-// on.
+// on. What the sequence yields may be used again for the next.
 func (p *Pipeline) ApplyEach(changes iter.Seq2[*flow.Change, error]) (Applied, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	x := p.begin()
-	for c, err := range changes {
-		if err == nil {
-			err = x.apply(c)
-		}
-		if err != nil {
-			x.abort()
-			return Applied{}, err
-		}
-	}
-	return x.settle(x.modified)
+	return p.applyAll(changes, 0)
 }
 
 // ReplaceEach makes the rules that come the only ones, in one transaction. Rules that are there already in every respect
@@ -43,6 +31,7 @@ func (p *Pipeline) ReplaceEach(rules iter.Seq2[*flow.Rule, error]) (Applied, err
 	x := p.begin()
 	keep := make(map[uint32]struct{})
 	for r, err := range rules {
+		x.bulk = len(keep) >= bulkChanges
 		slot := uint32(noSlot)
 		if err == nil {
 			slot, err = x.replace(r)
@@ -99,7 +88,7 @@ func (p *Pipeline) Each(f *flow.Filter, visit func(*flow.RuleStats) bool) {
 		p.mu.Lock()
 		now := p.now()
 		for _, at := range places[:min(len(places), eachPiece)] {
-			if c := p.slab.chunks.at(at.slot); c.serial == at.serial && c.live() {
+			if c := p.slab.chunks.at(at.slot); c.serial == at.serial && c.live {
 				piece = append(piece, p.stats(at.slot, now))
 			}
 		}
