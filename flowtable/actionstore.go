@@ -30,6 +30,8 @@ type actionStore struct {
 	free   []uint32
 	next   uint32
 
+	scratch []byte
+
 	// effects is what the lists and the buckets of groups do to keys, each thing once, with how many do it: few different
 	// things, even when there are many lists.
 	effects map[effects]*effectCount
@@ -69,11 +71,12 @@ func targetsOf(actions []flow.Action) []target {
 
 // acquire returns the id of a list equal to actions and counts one more user.
 func (s *actionStore) acquire(actions []flow.Action) uint32 {
-	key := string(flow.AppendActions(nil, actions))
-	if id, ok := s.byText[key]; ok {
+	s.scratch = flow.AppendActions(s.scratch[:0], actions)
+	if id, ok := s.byText[string(s.scratch)]; ok {
 		s.chunks.at(id).refs++
 		return id
 	}
+	key := string(s.scratch)
 	var id uint32
 	if n := len(s.free); n > 0 {
 		id, s.free = s.free[n-1], s.free[:n-1]

@@ -8,6 +8,7 @@ import (
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 )
@@ -31,72 +32,61 @@ func (p *Pipeline) selected(f *flow.Filter) []uint32 {
 	var slots []uint32
 	take := func(slot uint32) {
 		c := p.slab.chunks.at(slot)
-		if c.live() && (!f.Strict || c.priority == f.Priority) && accepts(f, c, p.actions.chunks.at(c.actions).actions) {
+		if (!f.Strict || c.priority == f.Priority) && accepts(f, c, p.actions.chunks.at(c.actions).actions) {
 			slots = append(slots, slot)
 		}
 	}
-	for table := range p.tuples {
-		if f.HasTable && table != int(f.Table) {
-			continue
-		}
-		for _, t := range p.tuples[table] {
-			p.selectIn(t, f, take)
+	for i, t := range p.tables {
+		switch {
+		case t == nil || f.HasTable && i != int(f.Table):
+		case f.Strict:
+			t.Same(&f.Match, func(slot uint32, _ uint16) { take(slot) })
+		default:
+			t.Select(&f.Match, take)
 		}
 	}
 	return slots
 }
 
-// selectIn calls take for the slots of t whose match fits f.
-func (p *Pipeline) selectIn(t *tuple, f *flow.Filter, take func(uint32)) {
-	if t.mask == f.Match.Mask {
-		// One probe instead of a walk.
-		var picked flow.Key
-		hash := t.shape.Pick(&f.Match.Key, &picked, t.seed)
-		for slot := t.head(p.slab.chunks, hash, &picked); slot != noSlot; slot = p.slab.chunks.at(slot).next {
-			take(slot)
-		}
-		return
-	}
-	if f.Strict {
-		return
-	}
-	for w := range t.mask {
-		if f.Match.Mask[w]&^t.mask[w] != 0 {
-			return
-		}
-	}
-	t.each(p.slab.chunks, func(slot uint32) {
-		m := p.matchOf(p.slab.chunks.at(slot))
-		if m.Within(&f.Match) {
-			take(slot)
-		}
-	})
-}
+// bulkChanges is from how many changes in one transaction on tables are laid out anew while it goes on.
+const bulkChanges = 1024
 
 // Apply makes all changes in their order, or none: on an error, which names the change by its index from 1, nothing has
 // happened. Lookups see them all from their next batch on. Adding to a million rules costs microseconds; a filter that
 // is not strict walks the rules whose masks can fit it.
 func (p *Pipeline) Apply(changes []flow.Change) error {
+	_, err := p.applyAll(func(yield func(*flow.Change, error) bool) {
+		for i := range changes {
+			if !yield(&changes[i], nil) {
+				return
+			}
+		}
+	}, len(changes))
+	return err
+}
+
+// applyAll makes n changes, or as many as there are when n is 0.
+func (p *Pipeline) applyAll(changes iter.Seq2[*flow.Change, error], n int) (Applied, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.begin()
-	for i := range changes {
-		if err := x.apply(&changes[i]); err != nil {
+	x.bulk = n >= bulkChanges
+	i := 0
+	for c, err := range changes {
+		i++
+		x.bulk = x.bulk || i >= bulkChanges
+		if err == nil {
+			err = x.apply(c)
+		}
+		if err != nil {
 			x.abort()
-			if len(changes) == 1 {
-				return err
+			if n > 1 {
+				err = fmt.Errorf("flowtable: change %d of %d: %w", i, n, err)
 			}
-			return fmt.Errorf("flowtable: change %d of %d: %w", i+1, len(changes), err)
+			return Applied{}, err
 		}
 	}
-	if x.groupsChanged {
-		if err := x.settleGroups(); err != nil {
-			x.abort()
-			return err
-		}
-	}
-	x.commit()
-	return nil
+	return x.settle(x.modified)
 }
 
 // Add adds rules in one transaction; see Apply.
@@ -119,28 +109,15 @@ func (p *Pipeline) Delete(f flow.Filter) int {
 	return n
 }
 
-// ReplaceAll makes rules the only ones, in one transaction. Rules that are there already in every respect are left
-// alone and keep their counters and ages. Of two rules with the same table, priority and match the later one counts.
-func (p *Pipeline) ReplaceAll(rules []*flow.Rule) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	x := p.begin()
-	keep := make(map[uint32]struct{}, len(rules))
-	for i, r := range rules {
-		slot, err := x.replace(r)
-		if err != nil {
-			x.abort()
-			return fmt.Errorf("flowtable: rule %d of %d: %w", i+1, len(rules), err)
-		}
-		keep[slot] = struct{}{}
+// Diff compares rules with those of the pipeline: what ReplaceEach would change, by table, falling priority and match. Of two
+// rules with the same table, priority and match the later one counts. As with ovs-ofctl diff-flows, counters, ages and
+// flags do not matter.
+func (p *Pipeline) Diff(rules []*flow.Rule) []flow.RuleDiff {
+	have := make([]*flow.Rule, 0)
+	for _, s := range p.Dump(flow.Filter{}) {
+		have = append(have, &s.Rule)
 	}
-	for _, slot := range p.selected(&flow.Filter{}) {
-		if _, ok := keep[slot]; !ok {
-			x.remove(slot)
-		}
-	}
-	x.commit()
-	return nil
+	return flow.DiffRules(have, rules)
 }
 
 func (x *txn) apply(c *flow.Change) error {
@@ -174,7 +151,7 @@ func (x *txn) replace(r *flow.Rule) (uint32, error) {
 		return noSlot, err
 	}
 	if slot := x.p.exact(r.Table, &r.Match, r.Priority); slot != noSlot {
-		if old := x.p.ruleOf(x.p.slab.chunks.at(slot)); old.Equal(r) {
+		if old := x.p.ruleOf(slot); old.Equal(r) {
 			return slot, nil
 		}
 	}
@@ -207,6 +184,7 @@ func (x *txn) add(r *flow.Rule) error {
 // supersede removes the version old, which slot replaces.
 func (x *txn) supersede(old, slot uint32, reset bool) {
 	x.remove(old)
+	x.superseded++
 	if !reset {
 		x.p.slab.chunks.at(old).succ = slot
 		x.p.slab.chunks.at(slot).pred = old
@@ -217,16 +195,11 @@ func (x *txn) supersede(old, slot uint32, reset bool) {
 func (x *txn) checkOverlap(r *flow.Rule) error {
 	p := x.p
 	var found *flow.Rule
-	for _, t := range p.tuples[r.Table] {
-		t.each(p.slab.chunks, func(slot uint32) {
-			c := p.slab.chunks.at(slot)
-			if found != nil || !c.live() || c.priority != r.Priority {
-				return
-			}
-			if m := p.matchOf(c); m.Overlaps(&r.Match) {
-				o := p.ruleOf(c)
-				found = &o
-			}
+	if t := p.tables[r.Table]; t != nil {
+		t.Overlapping(&r.Match, r.Priority, func(slot uint32) bool {
+			o := p.ruleOf(slot)
+			found = &o
+			return false
 		})
 	}
 	if found != nil {
@@ -245,7 +218,7 @@ func (x *txn) modify(c *flow.Change) error {
 	}
 	for _, slot := range slots {
 		old := p.slab.chunks.at(slot)
-		r := p.ruleOf(old)
+		r := p.ruleOf(slot)
 		was := r
 		r.Actions = c.Rule.Actions
 		if c.SetCookie {
@@ -266,6 +239,7 @@ func (x *txn) modify(c *flow.Change) error {
 			p.slab.chunks.at(fresh).used = old.used
 		}
 		x.supersede(slot, fresh, reset)
+		x.modified++
 	}
 	return nil
 }
@@ -278,7 +252,7 @@ func (x *txn) delete(f *flow.Filter) {
 
 func (p *Pipeline) stats(slot uint32, now time.Time) flow.RuleStats {
 	c := p.slab.chunks.at(slot)
-	s := flow.RuleStats{Rule: p.ruleOf(c)}
+	s := flow.RuleStats{Rule: p.ruleOf(slot)}
 	var used uint64
 	s.Packets, s.Bytes, used = p.counts(slot, 0, 0, 0)
 	s.Duration = max(0, now.Sub(time.Unix(0, c.created)))
@@ -292,13 +266,7 @@ func (p *Pipeline) Dump(f flow.Filter) []flow.RuleStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	slots := p.selected(&f)
-	recs := p.slab.chunks
-	slices.SortFunc(slots, func(a, b uint32) int {
-		x, y := recs.at(a), recs.at(b)
-		return cmp.Or(cmp.Compare(x.table, y.table), cmp.Compare(y.priority, x.priority),
-			cmp.Compare(x.created, y.created), cmp.Compare(x.serial, y.serial))
-	})
+	slots := p.sorted(&f)
 	out := make([]flow.RuleStats, len(slots))
 	for i, slot := range slots {
 		out[i] = p.stats(slot, now)
@@ -309,6 +277,12 @@ func (p *Pipeline) Dump(f flow.Filter) []flow.RuleStats {
 // Expire removes rules whose timeouts are over and returns them with their last counts. It also tells lookups the time,
 // for idle ages, and tidies up: call it once a second.
 func (p *Pipeline) Expire(now time.Time) []flow.RuleStats {
+	gone := p.expire(now)
+	p.improve()
+	return gone
+}
+
+func (p *Pipeline) expire(now time.Time) []flow.RuleStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clock.Store(uint64(now.Unix()))
@@ -330,8 +304,8 @@ func (p *Pipeline) Expire(now time.Time) []flow.RuleStats {
 	p.widen(now.Unix())
 	if p.narrow(now.Unix()) {
 		st := *p.state.Load()
-		st.layout = p.wide
-		p.state.Store(&st)
+		st.epoch++
+		p.publish(&st)
 	}
 	return gone
 }
@@ -358,7 +332,7 @@ type PipelineStats struct {
 	Rules      int          // in all tables
 	Tables     int          // tables with rules
 	ByTable    []TableStats // tables with rules, in their order
-	Masks      int          // distinct masks, by table: the bound on the work of one classification in a table
+	Masks      int          // distinct masks, by table
 	Actions    int          // distinct action lists
 	Groups     int
 	Meters     int
@@ -369,7 +343,9 @@ type PipelineStats struct {
 type TableStats struct {
 	Table uint8
 	Rules int
-	Masks int // distinct masks: the bound on the work of one classification
+	Masks int // distinct masks
+	// Tuples is how many hash tables a classification searches at most: rules of several masks share one.
+	Tuples int
 }
 
 // Stats returns the sizes.
@@ -379,15 +355,11 @@ func (p *Pipeline) Stats() PipelineStats {
 	st := p.state.Load()
 	s := PipelineStats{Rules: p.rules, Actions: len(p.actions.byText), Generation: st.gen}
 	s.Groups, s.Meters = len(p.groups), len(p.meters)
-	for i := range st.tables {
-		if n := len(st.tables[i]); n > 0 {
-			t := TableStats{Table: uint8(i), Masks: n}
-			for _, ref := range st.tables[i] {
-				t.Rules += ref.t.count
-			}
-			s.ByTable = append(s.ByTable, t)
+	for i, t := range p.tables {
+		if t != nil && t.Rules() > 0 {
+			s.ByTable = append(s.ByTable, TableStats{Table: uint8(i), Rules: t.Rules(), Masks: t.Masks(), Tuples: t.Tuples()})
 			s.Tables++
-			s.Masks += n
+			s.Masks += t.Masks()
 		}
 	}
 	return s

@@ -65,14 +65,14 @@ func (c *composer) compose(st *state, key *flow.Key) {
 
 // table looks the key up in one table, as if it had come from port, and does what the rule says.
 func (c *composer) table(table uint8, port uint32) {
-	var slot uint32
+	var slot, list uint32
 	if port == flow.SamePort {
-		slot = c.st.classify(table, &c.key)
+		slot, list = c.st.classify(table, &c.key)
 	} else {
 		// The lookup alone sees another port: in_port and NORMAL still mean the true one (ovs-actions(7)).
 		original := c.key.InPort()
 		c.key.SetInPort(port)
-		slot = c.st.classify(table, &c.key)
+		slot, list = c.st.classify(table, &c.key)
 		c.key.SetInPort(original)
 	}
 	if slot == noSlot {
@@ -80,7 +80,7 @@ func (c *composer) table(table uint8, port uint32) {
 		return
 	}
 	c.credit(slot)
-	actions := c.st.actions.at(c.st.recs.at(slot).actions).actions
+	actions := c.st.actions.at(list).actions
 	if len(actions) == 0 {
 		c.dropped = true
 	}

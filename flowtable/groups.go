@@ -44,7 +44,7 @@ func (p *Pipeline) newSlot() uint32 {
 	for _, l := range p.lookups {
 		l.clearCounter(slot)
 	}
-	*p.slab.chunks.at(slot) = record{removed: forever}
+	*p.slab.chunks.at(slot) = record{}
 	return slot
 }
 
@@ -105,14 +105,14 @@ func (p *Pipeline) newGroup(def *flow.Group, now time.Time) *group {
 	return g
 }
 
-// dropGroup gives back what newGroup took. Lookups of generations before gen may still use it.
-func (p *Pipeline) dropGroup(g *group, gen uint64) {
+// dropGroup gives back what newGroup took. Lookups of epochs before epoch may still use it.
+func (p *Pipeline) dropGroup(g *group, epoch uint64) {
 	for _, e := range g.effects {
 		p.actions.removeEffects(e)
 	}
-	p.unlinked = append(p.unlinked, grace{g.slot, gen})
+	p.unlinked = append(p.unlinked, grace{g.slot, epoch})
 	for i := range g.buckets {
-		p.unlinked = append(p.unlinked, grace{g.buckets[i].slot, gen})
+		p.unlinked = append(p.unlinked, grace{g.buckets[i].slot, epoch})
 	}
 }
 
@@ -207,7 +207,7 @@ func (x *txn) noteUsers(t target) {
 	}
 	for slot := range users {
 		c := x.p.slab.chunks.at(slot)
-		m := x.p.matchOf(c)
+		m := x.p.classes.Match(slot)
 		x.note(c.table, &m)
 	}
 }

@@ -13,8 +13,8 @@ import (
 type Lookup struct {
 	p *Pipeline
 
-	// active is the generation that the running Batch began at, 0 between batches. Written by the owner, read by the
-	// control side, which reuses nothing that a reader of that generation might look at.
+	// active is the epoch that the running Batch began at, 0 between batches. Written by the owner, read by the control
+	// side, which reuses nothing that a reader of that epoch might look at.
 	active uint64
 	_      [lineSize - 16]byte
 
@@ -140,7 +140,7 @@ func (l *Lookup) Batch(b *packet.Batch) {
 		cut := l.extract(b, n)
 
 		// Announce, then read again: what is read second cannot be older than what the control side was told.
-		atomic.StoreUint64(&l.active, l.p.state.Load().gen)
+		atomic.StoreUint64(&l.active, l.p.state.Load().epoch)
 		st := l.p.state.Load()
 		if layout = st.layout; layout == l.layout {
 			l.st = st

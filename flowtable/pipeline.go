@@ -2,12 +2,14 @@ package flowtable
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"weft/flowtable/classifier"
 	"weft/flowtable/flow"
 )
 
@@ -24,10 +26,8 @@ type Pipeline struct {
 	seed    uint64
 	slab    slab
 	actions actionStore
-	tuples  [flow.NumTables]map[flow.Key]*tuple
-	unions  [flow.NumTables]flow.Key // of the masks of each table's tuples
-	byID    map[uint32]*tuple
-	nextID  uint32
+	classes *classifier.Store
+	tables  [flow.NumTables]*classifier.Table // those that ever had rules
 	rules   int
 	serial  uint64
 	lookups []*Lookup
@@ -37,16 +37,16 @@ type Pipeline struct {
 	meters  map[uint32]*meterEntry         // as published
 	live    map[uint32]bool                // ports that have a link
 
-	removed  []grace // invisible from a generation on, still linked
+	removed  []grace // invisible from an epoch on, still linked
 	unlinked []grace // not linked any more, not yet free
 	wide     *layout // the layout in use, whose union may be wider than the rules need
 	slackAt  int64   // since when it is wider, Unix seconds, 0 = it is not
 }
 
-// grace is a slot that becomes free when no Lookup is at a generation before gen.
+// grace is a slot that becomes free when no Lookup is at an epoch before epoch.
 type grace struct {
-	slot uint32
-	gen  uint64
+	slot  uint32
+	epoch uint64
 }
 
 // Config is what a pipeline needs from outside.
@@ -63,7 +63,6 @@ func NewPipeline(cfg Config) *Pipeline {
 	p := &Pipeline{
 		now:   cfg.Now,
 		seed:  rand.Uint64() | 1,
-		byID:  make(map[uint32]*tuple),
 		timed: make(map[uint32]struct{}),
 		users: make(map[target]map[uint32]struct{}),
 		live:  make(map[uint32]bool),
@@ -71,8 +70,9 @@ func NewPipeline(cfg Config) *Pipeline {
 	if p.now == nil {
 		p.now = time.Now
 	}
+	p.classes = classifier.NewStore(p.seed)
 	p.wide = makeLayout(new(flow.Key))
-	p.state.Store(&state{gen: 1, layout: p.wide})
+	p.state.Store(&state{gen: 1, epoch: 1, layout: p.wide})
 	p.clock.Store(uint64(p.now().Unix()))
 	return p
 }
@@ -84,9 +84,9 @@ type txn struct {
 	now     time.Time
 	added   []uint32
 	removed []uint32
-	dirty   [flow.NumTables]bool // the list of tuples changes
-	changed []tableMatch
-	all     bool
+	// superseded counts those of removed that have a successor in added, modified those of them whose actions a change
+	// of the kind Modify set.
+	superseded, modified int
 
 	groups        groupTable
 	groupsChanged bool
@@ -96,6 +96,9 @@ type txn struct {
 	metersChanged bool
 	takenSlots    map[uint32]bool // of meters in the last state
 	nextMeter     uint32          // the first place that may be free
+	bulk          bool            // so many changes that placing them well now is worth some time
+	changed       []tableMatch
+	all           bool
 }
 
 // tableMatch is the match of a rule that changed, and its table.
@@ -106,7 +109,9 @@ type tableMatch struct {
 
 func (p *Pipeline) begin() *txn {
 	p.reclaim()
-	return &txn{p: p, gen: p.state.Load().gen + 1, now: p.now(), groups: p.groups, meters: p.meters}
+	st := p.state.Load()
+	p.classes.Epoch(st.epoch + 1)
+	return &txn{p: p, gen: st.gen + 1, now: p.now(), groups: p.groups, meters: p.meters}
 }
 
 // note remembers that match changed, for the log.
@@ -142,37 +147,20 @@ func (x *txn) changeSet() *changeSet {
 	return set
 }
 
-// tupleFor returns the tuple of table for mask, made if need be.
-func (p *Pipeline) tupleFor(table uint8, mask *flow.Key) *tuple {
-	if p.tuples[table] == nil {
-		p.tuples[table] = make(map[flow.Key]*tuple)
+// tableFor returns a table's classifier, made if need be.
+func (p *Pipeline) tableFor(table uint8) *classifier.Table {
+	if p.tables[table] == nil {
+		p.tables[table] = p.classes.NewTable()
 	}
-	t := p.tuples[table][*mask]
-	if t == nil {
-		p.nextID++
-		t = newTuple(p.nextID, table, mask, p.seed, &p.slab.newest)
-		p.tuples[table][*mask] = t
-		p.byID[t.id] = t
-	}
-	return t
+	return p.tables[table]
 }
 
 // exact returns the live slot with r's table, match and priority.
 func (p *Pipeline) exact(table uint8, m *flow.Match, priority uint16) uint32 {
-	t := p.tuples[table][m.Mask]
-	if t == nil {
+	if p.tables[table] == nil {
 		return noSlot
 	}
-	var picked flow.Key
-	hash := t.shape.Pick(&m.Key, &picked, t.seed)
-	for slot := t.head(p.slab.chunks, hash, &picked); slot != noSlot; {
-		c := p.slab.chunks.at(slot)
-		if c.priority == priority && c.live() {
-			return slot
-		}
-		slot = c.next
-	}
-	return noSlot
+	return p.tables[table].Exact(m, priority)
 }
 
 // insert adds a version of a rule.
@@ -186,17 +174,19 @@ func (x *txn) insert(r *flow.Rule, created time.Time) (uint32, error) {
 	}
 	slot := p.newSlot()
 	p.serial++
-	t := p.tupleFor(r.Table, &r.Match.Mask)
 	c := p.slab.chunks.at(slot)
 	*c = record{
-		added: x.gen, removed: forever, priority: r.Priority, table: r.Table, flags: r.Flags,
+		added: x.gen, priority: r.Priority, table: r.Table, flags: r.Flags, live: true,
 		cookie: r.Cookie, created: created.UnixNano(), modified: x.now.UnixNano(), used: uint64(x.now.Unix()),
-		tuple: t.id, serial: p.serial, idle: r.IdleTimeout, hard: r.HardTimeout, importance: r.Importance,
+		serial: p.serial, idle: r.IdleTimeout, hard: r.HardTimeout, importance: r.Importance,
+		actions: p.actions.acquire(r.Actions),
 	}
-	c.hash = t.shape.Pick(&r.Match.Key, &c.key, t.seed)
-	c.actions = p.actions.acquire(r.Actions)
-	t.link(p.slab.chunks, slot)
-	x.count(slot, c)
+	t := p.tableFor(r.Table)
+	t.Insert(slot, &r.Match, r.Priority, c.actions, x.gen)
+	if x.bulk && t.Wanting() {
+		t.Replan(x.gen - 1)
+	}
+	p.count(slot, c, 1)
 	x.added = append(x.added, slot)
 	x.note(r.Table, &r.Match)
 	return slot, nil
@@ -204,52 +194,39 @@ func (x *txn) insert(r *flow.Rule, created time.Time) (uint32, error) {
 
 // remove ends a rule's version.
 func (x *txn) remove(slot uint32) {
-	c := x.p.slab.chunks.at(slot)
-	atomic.StoreUint64(&c.removed, x.gen)
-	x.uncount(slot, c)
+	p := x.p
+	c := p.slab.chunks.at(slot)
+	if !x.all {
+		m := p.classes.Match(slot)
+		x.note(c.table, &m)
+	}
+	p.tables[c.table].Remove(slot, x.gen)
+	c.live = false
+	p.count(slot, c, -1)
 	x.removed = append(x.removed, slot)
-	m := x.p.matchOf(c)
-	x.note(c.table, &m)
 }
 
-// count takes a live rule into the sums. The table's list of tuples changes if it is the first or the best in its
-// tuple.
-func (x *txn) count(slot uint32, c *record) {
-	p := x.p
-	t := p.byID[c.tuple]
-	if t.count++; t.count == 1 || c.priority > t.top {
-		x.dirty[t.table] = true
-	}
-	t.priorities[c.priority]++
-	p.rules++
-	if c.idle != 0 || c.hard != 0 {
+// count takes a live rule into the sums (1) or out of them (-1).
+func (p *Pipeline) count(slot uint32, c *record, d int) {
+	p.rules += d
+	switch {
+	case c.idle == 0 && c.hard == 0:
+	case d > 0:
 		p.timed[slot] = struct{}{}
+	default:
+		delete(p.timed, slot)
 	}
 	for _, t := range p.actions.chunks.at(c.actions).targets {
+		if d < 0 {
+			if delete(p.users[t], slot); len(p.users[t]) == 0 {
+				delete(p.users, t)
+			}
+			continue
+		}
 		if p.users[t] == nil {
 			p.users[t] = make(map[uint32]struct{})
 		}
 		p.users[t][slot] = struct{}{}
-	}
-}
-
-// uncount is the opposite.
-func (x *txn) uncount(slot uint32, c *record) {
-	p := x.p
-	t := p.byID[c.tuple]
-	if t.priorities[c.priority]--; t.priorities[c.priority] == 0 {
-		delete(t.priorities, c.priority)
-		x.dirty[t.table] = x.dirty[t.table] || c.priority == t.top
-	}
-	if t.count--; t.count == 0 {
-		x.dirty[t.table] = true
-	}
-	p.rules--
-	delete(p.timed, slot)
-	for _, t := range p.actions.chunks.at(c.actions).targets {
-		if delete(p.users[t], slot); len(p.users[t]) == 0 {
-			delete(p.users, t)
-		}
 	}
 }
 
@@ -258,25 +235,27 @@ func (x *txn) abort() {
 	p := x.p
 	for _, slot := range x.added {
 		c := p.slab.chunks.at(slot)
-		if c.live() {
-			x.uncount(slot, c)
+		if c.live {
+			p.count(slot, c, -1)
 		}
 		// No reader ever saw it; it goes as removed versions do.
-		atomic.StoreUint64(&c.removed, 0)
+		p.tables[c.table].Cancel(slot)
+		c.live = false
 		c.pred, c.succ = noSlot, noSlot
-		p.removed = append(p.removed, grace{slot, x.gen - 1})
+		p.removed = append(p.removed, grace{slot, p.state.Load().epoch})
 	}
 	for _, slot := range x.removed {
 		c := p.slab.chunks.at(slot)
 		if c.added == x.gen {
 			continue
 		}
-		atomic.StoreUint64(&c.removed, forever)
+		p.tables[c.table].Revive(slot)
+		c.live = true
 		c.succ = noSlot
-		x.count(slot, c)
+		p.count(slot, c, 1)
 	}
 	for _, g := range x.newGroups {
-		p.dropGroup(g, x.gen)
+		p.dropGroup(g, p.state.Load().epoch+1)
 	}
 	p.reclaim()
 }
@@ -289,55 +268,37 @@ func (x *txn) commit() {
 	}
 	old := p.state.Load()
 	st := &state{
-		gen: x.gen, recs: p.slab.chunks, actions: p.actions.chunks, tables: old.tables, log: old.log,
+		gen: x.gen, epoch: old.epoch + 1, actions: p.actions.chunks, log: old.log,
 		groups: x.groups, meters: old.meters, meterSlots: old.meterSlots,
-	}
-	for i, dirty := range x.dirty {
-		if dirty {
-			st.tables[i] = p.sortedTuples(uint8(i))
-		}
 	}
 	st.log[x.gen%logLength] = x.changeSet()
 	for _, slot := range x.removed {
-		p.removed = append(p.removed, grace{slot, x.gen})
+		p.removed = append(p.removed, grace{slot, st.epoch})
 	}
 	p.widen(x.now.Unix())
-	st.layout = p.wide
 	x.publishMeters(st)
 	p.groups = x.groups
 	p.clock.Store(uint64(x.now.Unix()))
-	p.state.Store(st)
-	x.dropOldGroups()
+	p.publish(st)
+	x.dropOldGroups(st.epoch)
 }
 
 // dropOldGroups gives back what the groups had that are gone, those that came and went in this transaction included.
-func (x *txn) dropOldGroups() {
+func (x *txn) dropOldGroups(epoch uint64) {
 	for _, g := range x.oldGroups {
-		x.p.dropGroup(g, x.gen)
+		x.p.dropGroup(g, epoch)
 	}
 }
 
-// sortedTuples lists a table's tuples that have rules, highest priority first, and brings the table's union up to date.
-func (p *Pipeline) sortedTuples(table uint8) []tupleRef {
-	var refs []tupleRef
-	union := &p.unions[table]
-	*union = flow.Key{}
-	for _, t := range p.tuples[table] {
-		if t.count > 0 {
-			t.top = t.highest()
-			for w, m := range t.mask {
-				union[w] |= m
-			}
-			refs = append(refs, tupleRef{t, t.top})
+// publish shows st, with the tables and the layout as they are now.
+func (p *Pipeline) publish(st *state) {
+	for i, t := range p.tables {
+		if t != nil {
+			st.tables[i] = t.View()
 		}
 	}
-	slices.SortFunc(refs, func(a, b tupleRef) int {
-		if a.top != b.top {
-			return int(b.top) - int(a.top)
-		}
-		return int(a.t.id) - int(b.t.id)
-	})
-	return refs
+	st.layout = p.wide
+	p.state.Store(st)
 }
 
 // Rules that come and go must not make the cache lose everything each time, as a new layout does: the layout widens at
@@ -347,8 +308,11 @@ const slackTime = 10 // seconds
 // need is the union of everything that the rules look at now.
 func (p *Pipeline) need() flow.Key {
 	var need flow.Key
-	for i := range p.unions {
-		for w, m := range p.unions[i] {
+	for _, t := range p.tables {
+		if t == nil {
+			continue
+		}
+		for w, m := range t.Union() {
 			need[w] |= m
 		}
 	}
@@ -385,9 +349,9 @@ func (p *Pipeline) narrow(now int64) bool {
 	return true
 }
 
-// oldest is the oldest generation that a Lookup may be looking at.
+// oldest is the oldest epoch that a Lookup may be looking at.
 func (p *Pipeline) oldest() uint64 {
-	oldest := uint64(forever)
+	oldest := uint64(math.MaxUint64)
 	for _, l := range p.lookups {
 		if g := atomic.LoadUint64(&l.active); g != 0 {
 			oldest = min(oldest, g)
@@ -399,14 +363,16 @@ func (p *Pipeline) oldest() uint64 {
 // reclaim takes apart what no reader needs any more. It never waits: what is still in use is left for the next time.
 func (p *Pipeline) reclaim() {
 	oldest := p.oldest()
+	p.classes.Epoch(p.state.Load().epoch + 1)
+	p.classes.Reclaim(oldest)
 	// What is unlinked below is not released before the next time: a Lookup may have met it since oldest was asked for.
 	n := 0
-	for ; n < len(p.unlinked) && p.unlinked[n].gen <= oldest; n++ {
+	for ; n < len(p.unlinked) && p.unlinked[n].epoch <= oldest; n++ {
 		p.slab.release(p.unlinked[n].slot)
 	}
 	p.unlinked = slices.Delete(p.unlinked, 0, n)
 	n = 0
-	for ; n < len(p.removed) && p.removed[n].gen <= oldest; n++ {
+	for ; n < len(p.removed) && p.removed[n].epoch <= oldest; n++ {
 		p.dismantle(p.removed[n].slot)
 	}
 	p.removed = slices.Delete(p.removed, 0, n)
@@ -420,14 +386,9 @@ func (p *Pipeline) dismantle(slot uint32) {
 		s.packets, s.bytes, s.used = p.counts(slot, s.packets, s.bytes, s.used)
 		s.pred = noSlot
 	}
-	t := p.byID[c.tuple]
-	t.unlink(p.slab.chunks, slot)
-	if t.places == 0 {
-		delete(p.byID, t.id)
-		delete(p.tuples[t.table], t.mask)
-	}
+	p.tables[c.table].Unlink(slot)
 	p.actions.release(c.actions)
-	p.unlinked = append(p.unlinked, grace{slot, p.state.Load().gen + 1})
+	p.unlinked = append(p.unlinked, grace{slot, p.state.Load().epoch + 1})
 }
 
 // counts adds what was counted for slot by anyone, its predecessors included, to packets and bytes.
@@ -446,20 +407,11 @@ func (p *Pipeline) counts(slot uint32, packets, bytes, used uint64) (uint64, uin
 	return packets, bytes, used
 }
 
-// matchOf reconstructs the match of a record.
-func (p *Pipeline) matchOf(c *record) flow.Match {
-	t := p.byID[c.tuple]
-	m := flow.Match{Mask: t.mask}
-	for i := range t.shape.N {
-		m.Key[t.shape.Word[i]] = c.key[i]
-	}
-	return m
-}
-
-// ruleOf reconstructs the rule of a record. The actions are shared and not to be changed.
-func (p *Pipeline) ruleOf(c *record) flow.Rule {
+// ruleOf reconstructs the rule of a slot. The actions are shared and not to be changed.
+func (p *Pipeline) ruleOf(slot uint32) flow.Rule {
+	c := p.slab.chunks.at(slot)
 	return flow.Rule{
-		Match: p.matchOf(c), Table: c.table, Priority: c.priority, Flags: c.flags, IdleTimeout: c.idle, HardTimeout: c.hard,
-		Importance: c.importance, Cookie: c.cookie, Actions: p.actions.chunks.at(c.actions).actions,
+		Match: p.classes.Match(slot), Table: c.table, Priority: c.priority, Flags: c.flags, IdleTimeout: c.idle,
+		HardTimeout: c.hard, Importance: c.importance, Cookie: c.cookie, Actions: p.actions.chunks.at(c.actions).actions,
 	}
 }

@@ -198,7 +198,7 @@ func TestStatsCountRulesAndMasksByTable(t *testing.T) {
 		"table=253,actions=drop", "table=9,actions=drop")
 	b.p.Delete(flow.Filter{HasTable: true, Table: 9})
 	s := b.p.Stats()
-	want := []TableStats{{0, 3, 2}, {7, 1, 1}, {253, 1, 1}}
+	want := []TableStats{{0, 3, 2, 2}, {7, 1, 1, 1}, {253, 1, 1, 1}}
 	if !slices.Equal(s.ByTable, want) || s.Rules != 5 || s.Tables != 3 || s.Masks != 4 {
 		t.Errorf("got %+v, want tables %v", s, want)
 	}
@@ -282,7 +282,7 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 	if got := b.dump(flow.Filter{}); got != before || b.p.Stats().Generation != gen {
 		t.Errorf("got\n%swant\n%s", got, before)
 	}
-	if err := b.p.ReplaceAll([]*flow.Rule{rule(t, "actions=1"), {Table: 255}}); err == nil || b.dump(flow.Filter{}) != before {
+	if err := replaceAll(b.p, []*flow.Rule{rule(t, "actions=1"), {Table: 255}}); err == nil || b.dump(flow.Filter{}) != before {
 		t.Errorf("ReplaceAll: %v\n%s", err, b.dump(flow.Filter{}))
 	}
 }

@@ -274,7 +274,7 @@ func (w *world) replaceAll(t *rapid.T) {
 			return a.Kind == flow.ActionGroup && w.m.groups[a.ID] == nil
 		})
 	})
-	if err := w.p.ReplaceAll(rules); (err != nil) != names {
+	if err := replaceAll(w.p, rules); (err != nil) != names {
 		t.Fatalf("ReplaceAll: %v, names a missing group: %v", err, names)
 	} else if err != nil {
 		return

@@ -1,85 +1,53 @@
 package flowtable
 
-import (
-	"math"
-	"sync/atomic"
+import "weft/flowtable/flow"
 
-	"weft/flowtable/flow"
-)
-
-// Records are what the classifier knows of rules: fixed-size, pointer-free, in chunks that never move, so that a
-// million of them cost Go's collector nothing. A rule's slot is its place among them, and also among each Lookup's
-// counters.
+// Records are what the control side knows of rules: fixed-size, pointer-free, in chunks that never move, so that a
+// million of them cost Go's collector nothing. A rule's slot is its place among them, among each Lookup's counters, and
+// its name in the classifier.
 
 const (
 	chunkBits = 10
 	chunkSize = 1 << chunkBits
 
-	noSlot  = 0 // slot 0 is never used
-	forever = math.MaxUint64
+	noSlot = 0 // slot 0 is never used
 )
 
-// record is one version of one rule. It is visible to readers of the generations from added until before removed.
+// record is one version of one rule, all that lookups do not need: those look at the classifier alone.
 //
-// Concurrency: everything is written before the record is published and not changed until no reader can reach it, but
-// for added, removed and next, which are atomic where readers look.
+// Concurrency: belongs to the control side.
 type record struct {
-	// What a lookup touches.
-	added, removed uint64
-	next           uint32 // the next version or lower priority with the same match, noSlot at the end
-	actions        uint32
-	priority       uint16
-	table          uint8
-	flags          flow.Flags
-	hash           uint64
-	key            flow.Key // compacted as the tuple's mask is
-
-	// What only the control side touches.
+	added             uint64 // the generation that showed it first
 	cookie            uint64
 	created, modified int64  // Unix time, nanoseconds
 	packets, bytes    uint64 // counted by earlier versions and by Lookups that are gone
 	used              uint64 // last use that those saw, Unix seconds
-	tuple             uint32 // by id
+	serial            uint64 // order of arrival
+	actions           uint32
 	pred, succ        uint32 // the version that this one replaced, while its counts may still move; its successor
 	idle, hard        uint16
 	importance        uint16
-	serial            uint64 // order of arrival
+	priority          uint16
+	table             uint8
+	flags             flow.Flags
+	live              bool // part of the newest state, published or about to be
 }
 
 type recordChunk [chunkSize]record
 
-// records is a reader's view: a slice that is replaced, never changed, when it grows.
+// records are the chunks.
 type records []*recordChunk
 
 func (r records) at(slot uint32) *record { return &r[slot>>chunkBits][slot&(chunkSize-1)] }
 
-// reach is r, or the newest view when slot was linked after r was published. A rule that is being added is linked before
-// the state that shows it is published, so readers of earlier states meet it and must look at it to see that it is not
-// for them.
-func (r records) reach(slot uint32, newest *atomic.Pointer[records]) records {
-	if int(slot>>chunkBits) < len(r) {
-		return r
-	}
-	return *newest.Load()
-}
-
-// visible reports whether a reader of generation gen sees c.
-func (c *record) visible(gen uint64) bool {
-	return atomic.LoadUint64(&c.added) <= gen && atomic.LoadUint64(&c.removed) > gen
-}
-
-// live reports whether c is part of the newest state, published or about to be. Control side only.
-func (c *record) live() bool { return atomic.LoadUint64(&c.removed) == forever }
-
 // slab hands out records. Control side only.
 type slab struct {
 	chunks records
-	newest atomic.Pointer[records] // the same, for readers
 	free   []uint32
 	next   uint32
 }
 
-// alloc returns an unused slot. grew: the chunks have a new slice.
+// alloc returns an unused slot. grew: there is one more chunk.
 func (s *slab) alloc() (slot uint32, grew bool) {
 	if n := len(s.free); n > 0 {
 		slot = s.free[n-1]
@@ -92,11 +60,7 @@ func (s *slab) alloc() (slot uint32, grew bool) {
 	slot = s.next
 	s.next++
 	if int(slot>>chunkBits) == len(s.chunks) {
-		grown := make(records, len(s.chunks)+1)
-		copy(grown, s.chunks)
-		grown[len(s.chunks)] = new(recordChunk)
-		s.chunks = grown
-		s.newest.Store(&grown) // before a slot in it can be linked
+		s.chunks = append(s.chunks, new(recordChunk))
 		grew = true
 	}
 	return slot, grew

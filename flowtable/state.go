@@ -3,28 +3,25 @@ package flowtable
 import (
 	"math/bits"
 
+	"weft/flowtable/classifier"
 	"weft/flowtable/flow"
 	"weft/internal/packet"
 )
 
 // state is what lookups see: one version of all tables. It is replaced, never changed.
 type state struct {
-	gen     uint64
+	gen uint64 // which versions of rules are seen
+	// epoch grows with every state, also when rules only went to other places. What a state has not got any more is
+	// nobody's when no Lookup is at an epoch before.
+	epoch   uint64
 	layout  *layout
-	recs    records
 	actions actionLists
-	tables  [flow.NumTables][]tupleRef
+	tables  [flow.NumTables]classifier.View
 	log     [logLength]*changeSet // what the last generations changed, by gen % logLength
 
 	groups     groupTable
 	meters     []*Meter          // by the place that OpMeter names
 	meterSlots map[uint32]uint32 // places by meter
-}
-
-// tupleRef is a tuple with the highest priority in it, in falling order of that.
-type tupleRef struct {
-	t   *tuple
-	top uint16
 }
 
 // layout says which bits of keys matter to the loaded rules at all, and how the cache lays keys out.
@@ -61,19 +58,9 @@ func (l *layout) read(b *packet.Batch, p *packet.Packet, k *flow.Key) bool {
 	return true
 }
 
-// classify returns the slot of the best rule for key in table, noSlot if none matches.
-func (st *state) classify(table uint8, key *flow.Key) uint32 {
-	best, floor := uint32(noSlot), -1
-	refs := st.tables[table]
-	for i := range refs {
-		if int(refs[i].top) <= floor {
-			break
-		}
-		if slot, p := refs[i].t.find(st.recs, st.gen, key, floor); slot != noSlot {
-			best, floor = slot, p
-		}
-	}
-	return best
+// classify returns the slot and the actions of the best rule for key in table; the slot is noSlot if none matches.
+func (st *state) classify(table uint8, key *flow.Key) (slot, actions uint32) {
+	return st.tables[table].Lookup(st.gen, key)
 }
 
 // A cached flow that was resolved some generations ago is still right if none of the changes since could affect it. The

@@ -146,6 +146,8 @@ type ConfigError struct {
 	Column  int    `json:"column,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	// Source is the line, of texts that are not a file.
+	Source string `json:"source,omitempty"`
 }
 
 // Error is "file:line:column: message; hint".

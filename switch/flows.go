@@ -3,6 +3,8 @@ package vswitch
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -22,13 +24,21 @@ type ruleSet struct {
 }
 
 // ruleID is what makes two rules the same rule with other actions.
-type ruleID struct {
-	table    uint8
-	priority uint16
-	match    flow.Match
-}
+//
+// It is a hash of table, priority and match by two secret seeds, since those are long and there may be millions: 128 bits
+// do not collide.
+type ruleID [2]uint64
 
-func idOf(r *flow.Rule) ruleID { return ruleID{r.Table, r.Priority, r.Match} }
+var ruleSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func idOf(r *flow.Rule) ruleID {
+	place := struct {
+		table    uint8
+		priority uint16
+		match    flow.Match
+	}{r.Table, r.Priority, r.Match}
+	return ruleID{maphash.Comparable(ruleSeeds[0], place), maphash.Comparable(ruleSeeds[1], place)}
+}
 
 func newRuleSet() *ruleSet {
 	return &ruleSet{pipeline: flowtable.NewPipeline(flowtable.Config{})}
@@ -166,55 +176,30 @@ func (rc *ruleChange) apply() (undo func(), err error) {
 // done remembers which rules are the configuration's.
 func (rc *ruleChange) done() { rc.rs.configured = rc.wanted }
 
-// FlowAdd adds rules (texts in ovs-ofctl's add-flow syntax): all of them or, on error, none. A rule with the same
-// table, priority and match is replaced. Mistakes in the texts are reported as ConfigErrors without a file, whose Line
-// is the rule's ordinal (from 1) and whose Column is that in its text.
+// FlowAdd adds rules, one in each text; see FlowApply.
 func (s *Switch) FlowAdd(bridge string, rules []string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	br, err := s.bridge(bridge)
-	if err != nil {
-		return err
-	}
-	var changes []flow.Change
-	var errs ConfigErrors
-	names := br.names()
-	for i, text := range rules {
-		r, bad := parseFlow(&FlowConfig{Text: text, Line: i + 1, Column: 1}, names)
-		if bad != nil {
-			errs = append(errs, bad)
-			continue
-		}
-		changes = append(changes, flow.Change{Command: flow.Add, Rule: r})
-	}
-	if len(errs) > 0 {
-		return errs
-	}
-	if err := br.rules.pipeline.Apply(changes); err != nil { // check_overlap, or there is no room
-		return &ConflictError{Msg: strings.TrimPrefix(err.Error(), "flowtable: ")}
-	}
-	return nil
+	_, err := s.FlowApply(FlowRequest{Bridge: bridge, Kind: KindFlow, Command: CommandAdd},
+		strings.NewReader(strings.Join(rules, "\n")))
+	return err
 }
 
 // FlowDel deletes the rules that the filter selects (ovs-ofctl's del-flows syntax, "" for all) and returns how many.
 // With strict, the match must be the rule's own, and the priority too.
 func (s *Switch) FlowDel(bridge, filter string, strict bool) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	br, err := s.bridge(bridge)
+	rules, names, err := s.rulesOf(bridge)
 	if err != nil {
 		return 0, err
 	}
-	f, err := br.filter(filter, strict)
+	f, err := parseFilter(filter, strict, names)
 	if err != nil {
 		return 0, err
 	}
-	return br.rules.pipeline.Delete(f), nil
+	return rules.pipeline.Delete(f), nil
 }
 
-// filter reads a filter's text.
-func (br *bridge) filter(text string, strict bool) (flow.Filter, error) {
-	f, err := ofctl.ParseFilter(text, strict, br.names())
+// parseFilter reads a filter's text.
+func parseFilter(text string, strict bool, names portNames) (flow.Filter, error) {
+	f, err := ofctl.ParseFilter(text, strict, names)
 	var syntax *ofctl.SyntaxError
 	if errors.As(err, &syntax) {
 		return f, ConfigErrors{{File: "filter", Line: 1, Column: syntax.Col, Message: syntax.Msg, Hint: syntax.Hint}}
@@ -222,36 +207,71 @@ func (br *bridge) filter(text string, strict bool) (flow.Filter, error) {
 	return f, err
 }
 
-// FlowDump lists the rules that the filter selects ("" for all) of a bridge (of all with ""), with their counters: by
-// bridge, table, falling priority and age. A filter that names ports needs a bridge when there are several.
-func (s *Switch) FlowDump(bridge, filter string) ([]FlowInfo, error) {
+// FlowEach lists the rules that the filter selects ("" for all) of a bridge (of all with ""), with their counters: by
+// bridge, table, falling priority and age. A filter that names ports needs a bridge when there are several. Rules may
+// change while the list is read.
+func (s *Switch) FlowEach(bridge, filter string) (iter.Seq[FlowInfo], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	bridges, err := s.selected(bridge)
 	if err != nil {
 		return nil, err
 	}
-	list := []FlowInfo{}
+	type part struct {
+		name   string
+		rules  *ruleSet
+		names  portNames
+		filter flow.Filter
+	}
+	var parts []part
 	for _, br := range bridges {
-		f, err := br.filter(filter, false)
-		if err != nil {
+		p := part{name: br.cfg.Name, rules: br.rules, names: br.names()}
+		if p.filter, err = parseFilter(filter, false, p.names); err != nil {
 			return nil, err
 		}
-		names := br.names()
-		for _, st := range br.rules.pipeline.Dump(f) {
-			info := FlowInfo{
-				Bridge: br.cfg.Name, Text: ofctl.FormatRule(&st.Rule, names), Dump: ofctl.FormatStats(&st, names), Table: int(st.Rule.Table),
-				Priority: int(st.Rule.Priority), Cookie: st.Rule.Cookie, Origin: OriginRuntime,
-				Packets: st.Packets, Bytes: st.Bytes,
-				Duration: st.Duration.Seconds(), Idle: st.IdleAge.Seconds(),
-			}
-			if br.rules.isConfigured(&st.Rule) {
-				info.Origin = OriginConfig
-			}
-			list = append(list, info)
-		}
+		parts = append(parts, p)
 	}
-	return list, nil
+	return func(yield func(FlowInfo) bool) {
+		for i := range parts {
+			p := &parts[i]
+			more := true
+			p.rules.pipeline.Each(&p.filter, func(st *flow.RuleStats) bool {
+				more = yield(flowInfo(p.name, st, p.names, s.isConfigured(p.rules, &st.Rule)))
+				return more
+			})
+			if !more {
+				return
+			}
+		}
+	}, nil
+}
+
+// isConfigured reports whether r is as the configuration put it there.
+func (s *Switch) isConfigured(rs *ruleSet, r *flow.Rule) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return rs.isConfigured(r)
+}
+
+func flowInfo(bridge string, st *flow.RuleStats, names portNames, configured bool) FlowInfo {
+	info := FlowInfo{
+		Bridge: bridge, Text: ofctl.FormatRule(&st.Rule, names), Dump: ofctl.FormatStats(st, names),
+		Table: int(st.Rule.Table), Priority: int(st.Rule.Priority), Cookie: st.Rule.Cookie, Origin: OriginRuntime,
+		Packets: st.Packets, Bytes: st.Bytes, Duration: st.Duration.Seconds(), Idle: st.IdleAge.Seconds(),
+	}
+	if configured {
+		info.Origin = OriginConfig
+	}
+	return info
+}
+
+// FlowDump is FlowEach's list at once.
+func (s *Switch) FlowDump(bridge, filter string) ([]FlowInfo, error) {
+	list, err := s.FlowEach(bridge, filter)
+	if err != nil {
+		return nil, err
+	}
+	return slices.AppendSeq([]FlowInfo{}, list), nil
 }
 
 // expire removes rules whose time is over.

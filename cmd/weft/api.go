@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"iter"
 	"net/http"
 
 	"weft/switch"
@@ -30,11 +32,6 @@ type flowRequest struct {
 	Bridge string `json:"bridge"`
 	Filter string `json:"filter"`
 	Strict bool   `json:"strict"`
-}
-
-type flowAddRequest struct {
-	Bridge string   `json:"bridge"`
-	Rules  []string `json:"rules"`
 }
 
 type pmdMoveRequest struct {
@@ -68,6 +65,26 @@ func (r route[In, Out]) call(ctx context.Context, a *app, in *In) (Out, error) {
 	return control.Call[In, Out](ctx, c, r.method, r.pattern, in)
 }
 
+// listRoute is a route whose answer is a list that is sent element by element.
+type listRoute[In, T any] struct{ pattern string }
+
+func (r listRoute[In, T]) bind(s *control.Server, f func(context.Context, *In) (iter.Seq[T], error)) {
+	control.HandleList(s, r.pattern, f)
+}
+
+func (r listRoute[In, T]) each(ctx context.Context, a *app, in *In, visit func(*T) error) error {
+	c := a.slowClient()
+	defer c.Close()
+	return control.CallList(ctx, c, r.pattern, in, visit)
+}
+
+// textRoute is a route that takes a text beside its parameters.
+type textRoute[In, Out any] struct{ method, pattern string }
+
+func (r textRoute[In, Out]) bind(s *control.Server, f func(context.Context, *In, io.Reader) (Out, error)) {
+	control.HandleText(s, r.method, r.pattern, f)
+}
+
 var (
 	routeVersion      = route[noRequest, versionInfo]{http.MethodGet, "/v1/version"}
 	routeReload       = route[reloadRequest, vswitch.Plan]{http.MethodPost, "/v1/reload"}
@@ -76,8 +93,12 @@ var (
 	routePort         = route[portRequest, *vswitch.PortInfo]{http.MethodGet, "/v1/ports/{name}"}
 	routePortAdd      = route[portAddRequest, *vswitch.PortInfo]{http.MethodPost, "/v1/ports"}
 	routePortDel      = route[portRequest, doneAnswer]{http.MethodDelete, "/v1/ports/{name}"}
-	routeFlows        = route[flowRequest, []vswitch.FlowInfo]{http.MethodGet, "/v1/flows"}
-	routeFlowAdd      = route[flowAddRequest, countAnswer]{http.MethodPost, "/v1/flows"}
+	routeFlows        = listRoute[flowRequest, vswitch.FlowInfo]{"/v1/flows"}
+	routeChanges      = textRoute[vswitch.FlowRequest, vswitch.FlowCounts]{http.MethodPost, "/v1/changes"}
+	routeFlowDiff     = textRoute[bridgeRequest, vswitch.FlowDifference]{http.MethodPost, "/v1/flows/diff"}
+	routeFlowStats    = route[flowRequest, []vswitch.FlowStats]{http.MethodGet, "/v1/flows/stats"}
+	routeGroups       = route[bridgeRequest, []vswitch.TableEntry]{http.MethodGet, "/v1/groups"}
+	routeMeters       = route[bridgeRequest, []vswitch.TableEntry]{http.MethodGet, "/v1/meters"}
 	routeFlowDel      = route[flowRequest, countAnswer]{http.MethodDelete, "/v1/flows"}
 	routeFDB          = route[bridgeRequest, []vswitch.FDBEntry]{http.MethodGet, "/v1/fdb"}
 	routeFDBFlush     = route[bridgeRequest, countAnswer]{http.MethodDelete, "/v1/fdb"}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -17,7 +16,9 @@ import (
 )
 
 func (a *app) flowCommand() *cobra.Command {
-	return group("flow", "Show and change rules", a.flowDumpCommand(), a.flowAddCommand(), a.flowDelCommand())
+	return group("flow", "Show and change rules",
+		a.flowDumpCommand(), a.changeCommand(&flowAdd), a.changeCommand(&flowModify), a.flowDelCommand(),
+		a.flowReplaceCommand(), a.flowDiffCommand(), a.flowStatsCommand())
 }
 
 func (a *app) flowDumpCommand() *cobra.Command {
@@ -41,50 +42,174 @@ func (a *app) flowDumpCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		flows, err := routeFlows.call(cmd.Context(), a, &flowRequest{Bridge: bridge, Filter: filter})
+		out, err := a.flowPrinter(cmd.Context(), bridge, bare)
 		if err != nil {
+			return err
+		}
+		if err := routeFlows.each(cmd.Context(), a, &flowRequest{Bridge: bridge, Filter: filter}, out.flow); err != nil {
 			return about(err, filter, "filter")
 		}
-		return a.show(flows, func(w io.Writer) { printFlows(w, flows, bare) })
+		return out.end()
 	}
 	return cmd
 }
 
-func (a *app) flowAddCommand() *cobra.Command {
-	var bridge, file string
-	cmd := &cobra.Command{
-		Use:   "add [BRIDGE] RULE...",
-		Short: "Add rules in the syntax of ovs-ofctl add-flow: all of them, or none",
-		Long: paragraphs(
-			"Adds rules in the syntax of ovs-ofctl add-flow, from the command line, from a file (-f FILE) or, " +
-				"where RULE is -, from standard input. In a file empty lines and what follows a # are skipped. A rule " +
-				"with the same table, priority and match as an older one replaces it. Either all rules are added or, " +
-				"when one is wrong, none.",
-		),
-		Example: "  weft flow add 'priority=100,in_port=vm1,ip,nw_dst=10.0.0.0/8,actions=output:wire'\n" +
-			"  weft flow add br0 -f rules.txt\n" +
-			"  generate-rules | weft flow add -",
-		ValidArgsFunction: a.completeBridges,
+// flowPrinter prints rules as they arrive: as text, with a heading for each bridge where there are several, or as JSON.
+type flowPrinter struct {
+	out     *bufio.Writer
+	bare    bool
+	several bool
+	last    string // bridge
+	list    *jsonList
+}
+
+func (a *app) flowPrinter(ctx context.Context, bridge string, bare bool) (*flowPrinter, error) {
+	p := &flowPrinter{out: bufio.NewWriterSize(a.out, 64<<10), bare: bare}
+	if a.wantsJSON() {
+		p.list = newJSONList(p.out)
+		return p, nil
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", "", "read rules from a file; - is standard input")
+	if bridge == "" {
+		bridges, err := routeBridges.call(ctx, a, &noRequest{})
+		if err != nil {
+			return nil, err
+		}
+		p.several = len(bridges) > 1
+	}
+	return p, nil
+}
+
+func (p *flowPrinter) flow(f *vswitch.FlowInfo) error {
+	if p.list != nil {
+		return p.list.add(f)
+	}
+	if p.several && f.Bridge != p.last {
+		fmt.Fprintf(p.out, "# bridge %s\n", f.Bridge)
+		p.last = f.Bridge
+	}
+	text := f.Dump
+	if p.bare {
+		text = f.Text
+	}
+	_, err := fmt.Fprintln(p.out, text)
+	return err
+}
+
+func (p *flowPrinter) end() error {
+	if p.list != nil {
+		p.list.end()
+	}
+	return p.out.Flush()
+}
+
+func (a *app) flowReplaceCommand() *cobra.Command {
+	var bridge string
+	cmd := &cobra.Command{
+		Use:   "replace [BRIDGE] FILE",
+		Short: "Make the rules of a file the only ones, as ovs-ofctl replace-flows does",
+		Long: paragraphs(
+			"Makes the rules of FILE (- is standard input) the only ones, as ovs-ofctl replace-flows does, at once. Rules that " +
+				"are there already keep their counters and ages.",
+		),
+		Example: "  weft flow replace br0 rules.txt", Args: rangeArgs(1, 2), ValidArgsFunction: a.completeBridges,
+	}
 	a.bridgeFlag(cmd, &bridge)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 && isName(args[0]) {
-			if bridge != "" {
-				return &usageError{errors.New("the bridge is named twice"), cmd}
-			}
-			bridge, args = args[0], args[1:]
-		}
-		rules, err := a.readRules(args, file)
+		bridge, t, err := a.bridgeAndFile(cmd, bridge, args)
 		if err != nil {
 			return err
 		}
-		if len(rules) == 0 {
-			return &usageError{errors.New("no rule is given"), cmd}
+		defer t.close()
+		n, err := a.sendChanges(cmd.Context(), &vswitch.FlowRequest{
+			Bridge: bridge, Kind: vswitch.KindFlow, Command: vswitch.CommandReplace,
+		}, t)
+		if err != nil {
+			return err
 		}
-		return a.addRules(cmd.Context(), bridge, rules)
+		return a.say(n, "%s", countsText(n))
 	}
 	return cmd
+}
+
+func (a *app) flowDiffCommand() *cobra.Command {
+	var bridge string
+	cmd := &cobra.Command{
+		Use:   "diff [BRIDGE] FILE",
+		Short: "Compare the rules with those of a file, as ovs-ofctl diff-flows does",
+		Long: paragraphs(
+			"Prints the rules that are only in the switch with a -, those that are only in FILE (- is standard input) with a + " +
+				"and those with other actions, cookie or timeouts with both, as ovs-ofctl diff-flows does. The exit status is 2 " +
+				"when there is a difference.",
+		),
+		Example: "  weft flow diff br0 rules.txt", Args: rangeArgs(1, 2), ValidArgsFunction: a.completeBridges,
+	}
+	a.bridgeFlag(cmd, &bridge)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		bridge, t, err := a.bridgeAndFile(cmd, bridge, args)
+		if err != nil {
+			return err
+		}
+		defer t.close()
+		c := a.slowClient()
+		defer c.Close()
+		d, err := control.CallText[bridgeRequest, vswitch.FlowDifference](cmd.Context(), c, routeFlowDiff.method,
+			routeFlowDiff.pattern, &bridgeRequest{Bridge: bridge}, t.read())
+		if err != nil {
+			return t.place(err)
+		}
+		if err := a.show(d, func(w io.Writer) {
+			for _, line := range d.Lines {
+				fmt.Fprintln(w, line)
+			}
+		}); err != nil || len(d.Lines) == 0 {
+			return err
+		}
+		return errDiffers
+	}
+	return cmd
+}
+
+// bridgeAndFile takes [BRIDGE] FILE apart.
+func (a *app) bridgeAndFile(cmd *cobra.Command, flag string, args []string) (bridge string, t *changeText, err error) {
+	if len(args) == 2 {
+		if flag != "" {
+			return "", nil, &usageError{errors.New("the bridge is named twice"), cmd}
+		}
+		flag, args = args[0], args[1:]
+	}
+	t, err = a.openText(cmd, nil, args[0])
+	return flag, t, err
+}
+
+func (a *app) flowStatsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stats [BRIDGE] [FILTER]",
+		Short: "Print sums over the rules that a filter selects, and the sizes of the tables",
+		Args:  rangeArgs(0, 2), ValidArgsFunction: a.completeBridges,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			bridge, filter, err := a.bridgeAndFilter(cmd, "", args)
+			if err != nil {
+				return err
+			}
+			stats, err := routeFlowStats.call(cmd.Context(), a, &flowRequest{Bridge: bridge, Filter: filter})
+			if err != nil {
+				return about(err, filter, "filter")
+			}
+			return a.show(stats, func(w io.Writer) { printFlowStats(w, stats) })
+		},
+	}
+}
+
+func printFlowStats(w io.Writer, stats []vswitch.FlowStats) {
+	t := newTable("BRIDGE", ">TABLE", ">RULES", ">MASKS", ">PACKETS", ">BYTES")
+	for i := range stats {
+		b := &stats[i]
+		for _, s := range b.Tables {
+			t.row(b.Bridge, s.Table, s.Rules, s.Masks, s.Packets, s.Bytes)
+		}
+		t.row(b.Bridge, "all", b.Rules, "", b.Packets, b.Bytes)
+	}
+	t.print(w, "")
 }
 
 func (a *app) flowDelCommand() *cobra.Command {
@@ -172,140 +297,9 @@ func about(err error, text, what string) error {
 	return &placedError{[]mistake{m}}
 }
 
-// rule is one rule to add and where it comes from.
-type rule struct {
-	text   string
-	file   string // "" from the command line
-	line   int    // in the file
-	indent int    // bytes before the rule in its line
-}
-
-// readRules collects the rules of flow add.
-func (a *app) readRules(args []string, file string) ([]rule, error) {
-	var rules []rule
-	if file != "" {
-		args = append(args, "")
-		copy(args[1:], args)
-		args[0] = "-"
-	}
-	for i, arg := range args {
-		if arg != "-" {
-			rules = append(rules, rule{text: arg})
-			continue
-		}
-		r, name := a.in, "standard input"
-		if i == 0 && file != "" && file != "-" {
-			f, err := os.Open(file)
-			if err != nil {
-				return nil, fmt.Errorf("read rules: %w", err)
-			}
-			defer f.Close()
-			r, name = f, file
-		}
-		more, err := scanRules(r, name)
-		if err != nil {
-			return nil, err
-		}
-		rules = append(rules, more...)
-	}
-	return rules, nil
-}
-
-// maxRule is the longest line that is read as a rule, maxRules the longest text that is read as rules, in bytes.
-const (
-	maxRule  = 1 << 20
-	maxRules = 64 << 20
-)
-
-// scanRules reads one rule a line.
-func scanRules(r io.Reader, name string) ([]rule, error) {
-	var rules []rule
-	bounded := &io.LimitedReader{R: r, N: maxRules + 1}
-	s := bufio.NewScanner(bounded)
-	s.Buffer(nil, maxRule)
-	n := 0
-	for s.Scan() {
-		n++
-		line, _, _ := strings.Cut(s.Text(), "#")
-		text := strings.TrimSpace(line)
-		if text != "" {
-			rules = append(rules, rule{text, name, n, strings.Index(line, text)})
-		}
-	}
-	if err := s.Err(); err != nil {
-		return nil, fmt.Errorf("read rules: %s:%d: %w", name, n+1, err)
-	}
-	if bounded.N <= 0 {
-		return nil, fmt.Errorf("read rules: %s is longer than %d MiB: add them in parts", name, maxRules>>20)
-	}
-	return rules, nil
-}
-
-func (a *app) addRules(ctx context.Context, bridge string, rules []rule) error {
-	in := flowAddRequest{Bridge: bridge, Rules: make([]string, len(rules))}
-	for i, r := range rules {
-		in.Rules[i] = r.text
-	}
-	n, err := routeFlowAdd.call(ctx, a, &in)
-	if err != nil {
-		return placeRules(err, rules)
-	}
-	return a.say(map[string]int{"added": n.Count}, "%s added", plural(n.Count, "rule"))
-}
-
-// placeRules turns "rule 3, column 7" into the place that the rule was read from.
-func placeRules(err error, rules []rule) error {
-	var e *control.Error
-	if !errors.As(err, &e) || e.Line < 1 || e.Line > len(rules) {
-		return err
-	}
-	var out placedError
-	for _, e := range append([]*control.Error{e}, e.More...) {
-		if len(out.mistakes) == maxMistakes || e.Line < 1 || e.Line > len(rules) {
-			break
-		}
-		r := rules[e.Line-1]
-		m := mistake{Error: *e, source: r.text}
-		m.More = nil
-		if r.file != "" {
-			m.File, m.Line = r.file, r.line
-			m.Column += r.indent
-			m.source = strings.Repeat(" ", r.indent) + r.text
-		} else {
-			m.File, m.Line = "", 0
-			where := fmt.Sprintf("column %d: ", e.Column)
-			if len(rules) > 1 {
-				where = fmt.Sprintf("rule %d, ", e.Line) + where
-			}
-			m.Message = where + m.Message
-		}
-		out.mistakes = append(out.mistakes, m)
-	}
-	return &out
-}
-
 func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func printFlows(w io.Writer, flows []vswitch.FlowInfo, bare bool) {
-	out := bufio.NewWriter(w)
-	defer out.Flush()
-	several := slices.ContainsFunc(flows, func(f vswitch.FlowInfo) bool { return f.Bridge != flows[0].Bridge })
-	last := ""
-	for i := range flows {
-		f := &flows[i]
-		if several && f.Bridge != last {
-			fmt.Fprintf(out, "# bridge %s\n", f.Bridge)
-			last = f.Bridge
-		}
-		if bare {
-			fmt.Fprintln(out, f.Text)
-		} else {
-			fmt.Fprintln(out, f.Dump)
-		}
-	}
 }

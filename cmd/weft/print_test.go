@@ -165,22 +165,6 @@ func TestPMDShow(t *testing.T) {
 	})
 }
 
-func TestRulesAreReadWithTheirPlace(t *testing.T) {
-	in := "# comment\n\n  tcp,actions=drop  # why\n\tactions=NORMAL\r\n"
-	got, err := scanRules(strings.NewReader(in), "f")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []rule{{"tcp,actions=drop", "f", 3, 2}, {"actions=NORMAL", "f", 4, 1}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rule{})); diff != "" {
-		t.Error(diff)
-	}
-	_, err = scanRules(strings.NewReader("a\n"+strings.Repeat("x", maxRule+1)), "f")
-	if err == nil || !strings.Contains(err.Error(), "f:2: ") {
-		t.Errorf("a line that is too long: error %v", err)
-	}
-}
-
 // reported is an error and what the operator sees of it.
 type reported struct {
 	name string
@@ -189,7 +173,8 @@ type reported struct {
 }
 
 func reports() []reported {
-	rules := []rule{{"actions=drop", "", 0, 0}, {"nw_dstt=1,actions=drop", "r.txt", 7, 2}}
+	one, file := &changeText{args: []string{"actions=drop"}}, &changeText{args: []string{"actions=drop"}, name: "r.txt"}
+	const source = "  nw_dstt=1,actions=drop"
 	long := strings.Repeat("x", 100) + "," + strings.Repeat("y", 100)
 	return []reported{
 		{"a plain error", errors.New("no"), "weft: no\n"},
@@ -199,26 +184,29 @@ func reports() []reported {
 		},
 		{
 			"a rule from a file",
-			placeRules(&control.Error{Message: "unknown field", Line: 2, Column: 1, Hint: "did you mean nw_dst?"}, rules),
+			file.place(&control.Error{
+				Message: "unknown field", Line: 8, Column: 3, Hint: "did you mean nw_dst?", Source: source,
+			}),
 			"weft: r.txt:7:3: unknown field\n    nw_dstt=1,actions=drop\n    ^\n  hint: did you mean nw_dst?\n",
 		},
 		{
-			"a rule from the command line", placeRules(&control.Error{Message: "bad", Line: 1, Column: 9}, rules),
-			"weft: rule 1, column 9: bad\n  actions=drop\n          ^\n",
+			"a rule from the command line", file.place(&control.Error{Message: "bad", Line: 1, Column: 9, Source: "actions=drop"}),
+			"weft: line 1, column 9: bad\n  actions=drop\n          ^\n",
 		},
 		{
-			"the only rule", placeRules(&control.Error{Message: "bad", Line: 1, Column: 9}, rules[:1]),
+			"the only rule", one.place(&control.Error{Message: "bad", Line: 1, Column: 9, Source: "actions=drop"}),
 			"weft: column 9: bad\n  actions=drop\n          ^\n",
 		},
 		{
-			"several rules", placeRules(&control.Error{
-				Message: "bad", Line: 1, Column: 1, More: []*control.Error{{Message: "worse", Line: 2, Column: 22}},
-			}, rules),
-			"weft: rule 1, column 1: bad\n  actions=drop\n  ^\n" +
+			"several rules", file.place(&control.Error{
+				Message: "bad", Line: 1, Column: 1, Source: "actions=drop",
+				More: []*control.Error{{Message: "worse", Line: 8, Column: 24, Source: source}},
+			}),
+			"weft: line 1, column 1: bad\n  actions=drop\n  ^\n" +
 				"weft: r.txt:7:24: worse\n    nw_dstt=1,actions=drop\n                         ^\n",
 		},
 		{
-			"a long rule", placeRules(&control.Error{Message: "bad", Line: 1, Column: 102}, []rule{{text: long}}),
+			"a long rule", one.place(&control.Error{Message: "bad", Line: 1, Column: 102, Source: long}),
 			"weft: column 102: bad\n  ..." + strings.Repeat("x", 39) + "," + strings.Repeat("y", 37) + "...\n" +
 				strings.Repeat(" ", 2+3+40) + "^\n",
 		},

@@ -114,6 +114,7 @@ func configErrors(err error) []*control.Error {
 	for i, e := range many {
 		out[i] = &control.Error{
 			Code: control.CodeInvalid, Message: e.Message, File: e.File, Line: e.Line, Column: e.Column, Hint: e.Hint,
+			Source: e.Source,
 		}
 	}
 	return out

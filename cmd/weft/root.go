@@ -18,9 +18,10 @@ import (
 
 // Exit codes.
 const (
-	exitOK    = 0
-	exitError = 1 // what was asked for could not be done
-	exitUsage = 2 // it was not asked for in a way that can be understood
+	exitOK      = 0
+	exitError   = 1 // what was asked for could not be done
+	exitUsage   = 2
+	exitDiffers = 2 // as ovs-ofctl diff-flows has it // it was not asked for in a way that can be understood
 )
 
 const (
@@ -28,6 +29,7 @@ const (
 	outputJSON  = "json"
 
 	defaultTimeout = time.Minute
+	slowTimeout    = 10 * time.Minute
 )
 
 // app is one invocation of the command line.
@@ -74,8 +76,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	if err == nil {
 		err = checked.err
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		return exitOK
+	case errors.Is(err, errDiffers):
+		return exitDiffers
 	}
 	a.report(err)
 	var usage *usageError
@@ -118,7 +123,8 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		a.runCommand(), a.checkCommand(), a.reloadCommand(),
-		a.bridgeCommand(), a.portCommand(), a.flowCommand(), a.fdbCommand(), a.pmdCommand(),
+		a.bridgeCommand(), a.portCommand(), a.flowCommand(), a.groupCommand(), a.meterCommand(), a.fdbCommand(),
+		a.pmdCommand(),
 		a.versionCommand(),
 	)
 	return root
@@ -188,6 +194,18 @@ func fixed(words ...string) cobra.CompletionFunc {
 func (a *app) client() *control.Client {
 	return control.NewClient(a.settings.GetString(settingSocket), a.settings.GetDuration("timeout"))
 }
+
+// slowClient is for what may take as long as there are rules: it waits for minutes unless the operator has set a time.
+func (a *app) slowClient() *control.Client {
+	timeout := a.settings.GetDuration("timeout")
+	if !a.settings.IsSet("timeout") || timeout == defaultTimeout {
+		timeout = slowTimeout
+	}
+	return control.NewClient(a.settings.GetString(settingSocket), timeout)
+}
+
+// errDiffers is no error: what was compared is not the same.
+var errDiffers = errors.New("there are differences")
 
 func (a *app) wantsJSON() bool { return a.settings.GetString("output") == outputJSON }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 
 	"weft/switch"
 	"weft/switch/control"
@@ -32,14 +34,23 @@ func (d *daemon) bindRoutes(s *control.Server) {
 	routePortDel.bind(s, func(_ context.Context, in *portRequest) (doneAnswer, error) {
 		return doneAnswer{}, sw.DelPort(in.Name)
 	})
-	routeFlows.bind(s, func(_ context.Context, in *flowRequest) ([]vswitch.FlowInfo, error) {
-		return notNilOr(sw.FlowDump(in.Bridge, in.Filter))
+	routeFlows.bind(s, func(_ context.Context, in *flowRequest) (iter.Seq[vswitch.FlowInfo], error) {
+		return sw.FlowEach(in.Bridge, in.Filter)
 	})
-	routeFlowAdd.bind(s, func(_ context.Context, in *flowAddRequest) (countAnswer, error) {
-		if err := sw.FlowAdd(in.Bridge, in.Rules); err != nil {
-			return countAnswer{}, err
-		}
-		return countAnswer{len(in.Rules)}, nil
+	routeChanges.bind(s, func(_ context.Context, in *vswitch.FlowRequest, text io.Reader) (vswitch.FlowCounts, error) {
+		return sw.FlowApply(*in, text)
+	})
+	routeFlowDiff.bind(s, func(_ context.Context, in *bridgeRequest, text io.Reader) (vswitch.FlowDifference, error) {
+		return sw.FlowDiff(in.Bridge, text)
+	})
+	routeFlowStats.bind(s, func(_ context.Context, in *flowRequest) ([]vswitch.FlowStats, error) {
+		return notNilOr(sw.FlowStats(in.Bridge, in.Filter))
+	})
+	routeGroups.bind(s, func(_ context.Context, in *bridgeRequest) ([]vswitch.TableEntry, error) {
+		return notNilOr(sw.Groups(in.Bridge))
+	})
+	routeMeters.bind(s, func(_ context.Context, in *bridgeRequest) ([]vswitch.TableEntry, error) {
+		return notNilOr(sw.Meters(in.Bridge))
 	})
 	routeFlowDel.bind(s, func(_ context.Context, in *flowRequest) (countAnswer, error) {
 		return count(sw.FlowDel(in.Bridge, in.Filter, in.Strict))

@@ -111,21 +111,3 @@ func TestJSONIsAskedFor(t *testing.T) {
 		}
 	}
 }
-
-// endless repeats a line.
-type endless string
-
-func (e endless) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		n += copy(p[n:], e)
-	}
-	return n, nil
-}
-
-func TestRulesAreReadBounded(t *testing.T) {
-	_, err := scanRules(endless("# "+strings.Repeat("x", 1021)+"\n"), "f")
-	if want := "read rules: f is longer than 64 MiB: add them in parts"; err == nil || err.Error() != want {
-		t.Errorf("error %v, want %s", err, want)
-	}
-}

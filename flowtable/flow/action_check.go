@@ -121,7 +121,7 @@ func (c *actionCheck) order(a *Action) (msg, hint string) {
 func (c *actionCheck) consistent(a *Action, i int) (msg, hint string) {
 	for _, n := range a.needs() {
 		if !n.Met(&c.key) {
-			return fmt.Sprintf("%s needs a header that the match does not promise", a.what()), needHints[n]
+			return a.what(n) + " needs a header that the match does not promise", needHints[n]
 		}
 	}
 	switch a.Kind {
@@ -151,16 +151,16 @@ func (c *actionCheck) anyTransport() bool {
 }
 
 // needs are the prerequisites that the match must promise.
-func (a *Action) needs() []Need {
+func (a *Action) needs() (n [2]Need) {
 	switch a.Kind {
 	case ActionSetField, ActionLoad:
-		return []Need{Places[a.Dst.Field].Need}
+		n[0] = Places[a.Dst.Field].Need
 	case ActionMove:
-		return []Need{Places[a.Src.Field].Need, Places[a.Dst.Field].Need}
+		n[0], n[1] = Places[a.Src.Field].Need, Places[a.Dst.Field].Need
 	case ActionOutputReg:
-		return []Need{Places[a.Src.Field].Need}
+		n[0] = Places[a.Src.Field].Need
 	}
-	return nil
+	return n
 }
 
 // looseNeed is the prerequisite that OpenFlow 1.0 does not want promised.
@@ -181,10 +181,10 @@ func (a *Action) looseNeed() Need {
 	return NeedNothing
 }
 
-// what names the field of a for an error.
-func (a *Action) what() string {
-	if a.Kind == ActionMove || a.Kind == ActionOutputReg {
-		return Places[a.Src.Field].Name
+// what names the field of a that has the prerequisite n.
+func (a *Action) what(n Need) string {
+	if src := &Places[a.Src.Field]; (a.Kind == ActionMove || a.Kind == ActionOutputReg) && src.Need == n {
+		return src.Name
 	}
 	return Places[a.Dst.Field].Name
 }

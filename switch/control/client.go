@@ -60,27 +60,61 @@ func (e *NotRunningError) Unwrap() error { return e.Err }
 // *Error.
 func Call[In, Out any](ctx context.Context, c *Client, method, pattern string, in *In) (Out, error) {
 	var out Out
-	if n := len(c.socket); n > maxAddress {
-		return out, fmt.Errorf("the socket path %.60s... is %d bytes long: at most %d fit a socket address", c.socket, n,
-			maxAddress)
-	}
 	req, err := c.request(ctx, method, pattern, in)
 	if err != nil {
 		return out, err
 	}
-	resp, err := c.http.Do(req)
+	return send[Out](c, req)
+}
+
+// CallText calls a route that HandleText bound: in goes into the query, text is the body, sent as it is read.
+func CallText[In, Out any](ctx context.Context, c *Client, method, pattern string, in *In, text io.Reader) (Out, error) {
+	var out Out
+	path, used, err := encodePath(pattern, in)
 	if err != nil {
-		return out, c.explain(err)
+		return out, err
+	}
+	query, err := encodeQuery(in, used)
+	if err != nil {
+		return out, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://weft"+path+"?"+query, text)
+	if err != nil {
+		return out, fmt.Errorf("control: %w", err)
+	}
+	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	return send[Out](c, req)
+}
+
+// send sends a request and reads the answer.
+func send[Out any](c *Client, req *http.Request) (Out, error) {
+	var out Out
+	resp, err := c.do(req)
+	if err != nil {
+		return out, err
 	}
 	defer resp.Body.Close()
-	body := &io.LimitedReader{R: resp.Body, N: MaxAnswer}
-	if resp.StatusCode != http.StatusOK {
-		return out, readError(resp.StatusCode, body)
-	}
-	if err := json.NewDecoder(body).Decode(&out); err != nil {
+	if err := json.NewDecoder(&io.LimitedReader{R: resp.Body, N: MaxAnswer}).Decode(&out); err != nil {
 		return out, fmt.Errorf("the answer of the daemon on %s: %w", c.socket, err)
 	}
 	return out, nil
+}
+
+// do sends a request. An error that the daemon answers is an *Error.
+func (c *Client) do(req *http.Request) (*http.Response, error) {
+	if n := len(c.socket); n > maxAddress {
+		return nil, fmt.Errorf("the socket path %.60s... is %d bytes long: at most %d fit a socket address", c.socket, n,
+			maxAddress)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		return nil, readError(resp.StatusCode, resp.Body)
+	}
+	return resp, nil
 }
 
 func (c *Client) request(ctx context.Context, method, pattern string, in any) (*http.Request, error) {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,20 @@ func daemon(t *testing.T) string {
 			panic("ouch")
 		}
 		return result{}, errors.New("plain")
+	})
+	s.maxText = 100
+	HandleText(s, "POST", "/v1/text/{name}", func(_ context.Context, q *query, body io.Reader) (string, error) {
+		text, err := io.ReadAll(body)
+		return fmt.Sprintf("%s %s: %s", q.Bridge, q.Name, text), err
+	})
+	HandleList(s, "/v1/list", func(_ context.Context, q *query) (iter.Seq[command], error) {
+		if q.Table < 0 {
+			return nil, errMapped
+		}
+		return func(yield func(command) bool) {
+			for i := 0; i < q.Table && yield(command{Name: strconv.Itoa(i)}); i++ {
+			}
+		}, nil
 	})
 	Handle(s, "GET", "/v1/slow", func(ctx context.Context, _ *query) (result, error) {
 		select {
@@ -429,5 +445,46 @@ func TestShutdownAnswersWhatRuns(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error("shutdown: ", err)
+	}
+}
+
+func TestTextIsStreamedAndBounded(t *testing.T) {
+	c := client(t, daemon(t))
+	got, err := CallText[query, string](t.Context(), c, "POST", "/v1/text/{name}", &query{Name: "x", Bridge: "br0"},
+		strings.NewReader("one\ntwo"))
+	if err != nil || got != "br0 x: one\ntwo" {
+		t.Errorf("%q, %v", got, err)
+	}
+	_, err = CallText[query, string](t.Context(), c, "POST", "/v1/text/{name}", &query{Name: "x"},
+		strings.NewReader(strings.Repeat("x", 101)))
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeTooLarge || e.Hint == "" {
+		t.Errorf("too long a text: %v", err)
+	}
+}
+
+func TestListsArriveElementByElement(t *testing.T) {
+	c := client(t, daemon(t))
+	for _, n := range []int{0, 1, 100_000} {
+		got := 0
+		err := CallList(t.Context(), c, "/v1/list", &query{Table: n}, func(v *command) error {
+			if v.Name != strconv.Itoa(got) {
+				return fmt.Errorf("element %d is %+v", got, v)
+			}
+			got++
+			return nil
+		})
+		if err != nil || got != n {
+			t.Errorf("%d of %d elements, %v", got, n, err)
+		}
+	}
+	stop := errors.New("enough")
+	if err := CallList(t.Context(), c, "/v1/list", &query{Table: 5}, func(*command) error { return stop }); err != stop {
+		t.Errorf("a visit that stops: %v", err)
+	}
+	var e *Error
+	err := CallList(t.Context(), c, "/v1/list", &query{Table: -1}, func(*command) error { return nil })
+	if !errors.As(err, &e) || e.Code != CodeConflict {
+		t.Errorf("an error of the route: %v", err)
 	}
 }

@@ -39,6 +39,8 @@ type Error struct {
 	Line   int    `json:"line,omitempty"`
 	Column int    `json:"column,omitempty"`
 	Hint   string `json:"hint,omitempty"`
+	// Source is the text of the line, for errors in a text that the client sent.
+	Source string `json:"source,omitempty"`
 	// More are further errors of the same request.
 	More []*Error `json:"more,omitempty"`
 }

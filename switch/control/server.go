@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// MaxRequest bounds a request's body: about a million rules.
-	MaxRequest = 128 << 20
+	// MaxRequest bounds a request's JSON body.
+	MaxRequest = 16 << 20
+	// MaxText bounds a request's text body: some ten million rules.
+	MaxText = 512 << 20
 
 	headerTimeout  = 5 * time.Second
 	readTimeout    = time.Minute // of a whole request
@@ -32,13 +34,14 @@ type Server struct {
 	// mapError turns a bound function's error into what the client gets.
 	mapError   func(error) *Error
 	maxRequest int64
+	maxText    int64
 	http       *http.Server
 }
 
 // NewServer makes a server without routes. mapError turns the errors of bound functions into Errors; it may be nil, and
 // return nil for an error that it does not know, which then is an internal one.
 func NewServer(log *slog.Logger, mapError func(error) *Error) *Server {
-	s := &Server{mux: http.NewServeMux(), log: log, mapError: mapError, maxRequest: MaxRequest}
+	s := &Server{mux: http.NewServeMux(), log: log, mapError: mapError, maxRequest: MaxRequest, maxText: MaxText}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: headerTimeout,
@@ -71,6 +74,49 @@ func Handle[In, Out any](s *Server, method, pattern string, f func(context.Conte
 		}
 		s.reply(w, r, http.StatusOK, out)
 	})
+}
+
+// HandleText binds f to a route of POST or PUT whose body is text, which f reads as it comes. In is filled from the query
+// and the pattern's {wildcards}. A body of more than MaxText bytes ends in an error of code too_large, which f returns.
+func HandleText[In, Out any](
+	s *Server, method, pattern string, f func(context.Context, *In, io.Reader) (Out, error),
+) {
+	s.mux.HandleFunc(method+" "+pattern, func(w http.ResponseWriter, r *http.Request) {
+		in := new(In)
+		err := decodeQuery(r.URL.Query(), in)
+		if err == nil {
+			err = decodePath(r, pattern, in)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		out, err := f(r.Context(), in, &textBody{http.MaxBytesReader(w, r.Body, s.maxText)})
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.reply(w, r, http.StatusOK, out)
+	})
+}
+
+// textBody gives a body that is too long the error of this package.
+type textBody struct{ r io.Reader }
+
+func (b *textBody) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	return n, tooLarge(err)
+}
+
+// tooLarge is err, or if that comes from a bounded body what the client is told.
+func tooLarge(err error) error {
+	var e *http.MaxBytesError
+	if !errors.As(err, &e) {
+		return err
+	}
+	out := Errorf(CodeTooLarge, "the request is larger than %d bytes", e.Limit)
+	out.Hint = "send it in parts"
+	return out
 }
 
 // HandleHTTP binds a plain handler, such as a profiler's.
@@ -148,10 +194,7 @@ func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, in any) erro
 		}
 		return nil
 	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		e := Errorf(CodeTooLarge, "the request is larger than %d bytes", s.maxRequest)
-		e.Hint = "send it in parts"
+	if e := tooLarge(err); e != err {
 		return e
 	}
 	return Errorf(CodeBadRequest, "the request's body is not what this route takes: %w", err)

@@ -1,0 +1,123 @@
+package classifier
+
+import (
+	"math"
+	"sync/atomic"
+
+	"weft/flowtable/flow"
+)
+
+// MaxSlot is the highest slot number that a rule may have.
+const MaxSlot = 1<<32 - 1
+
+const forever = math.MaxUint64
+
+// Store is what all tables of a pipeline share: the memory of their rules. Rules are named by slots, numbers above 0
+// that the caller chooses and that should be dense.
+//
+// Concurrency: belongs to the writer.
+type Store struct {
+	arena  arena
+	locs   locations
+	shapes []*shape // by id; a mask of several tables has an id in each
+	newest atomic.Pointer[[]*shape]
+	spare  []uint32  // ids that nobody uses
+	gone   []retired // ids that a reader may still meet
+
+	tuples  map[uint32]*Tuple
+	lastID  uint32
+	seed    uint64
+	scratch list
+}
+
+// location is where a rule's entry is.
+type location struct{ block, tuple uint32 }
+
+// locations are by slot, in chunks, so that no addition moves them all.
+type locations struct{ chunks []*[1024]location }
+
+func (l *locations) at(slot uint32) *location { return &l.chunks[slot>>10][slot&1023] }
+
+func (l *locations) reach(slot uint32) {
+	for int(slot>>10) >= len(l.chunks) {
+		l.chunks = append(l.chunks, new([1024]location))
+	}
+}
+
+// NewStore returns an empty store. The seed makes hashes unpredictable.
+func NewStore(seed uint64) *Store {
+	s := &Store{tuples: make(map[uint32]*Tuple), seed: seed}
+	s.arena.newest.Store(new([]*chunk))
+	s.newest.Store(new([]*shape))
+	return s
+}
+
+// Epoch tells the store the epoch of the readers that come next, before anything is changed: what changes take out of use
+// from now on belongs to nobody when no reader of an earlier epoch is left.
+func (s *Store) Epoch(epoch uint64) { s.arena.label = epoch }
+
+// Reclaim frees what no reader can reach, when the oldest epoch that a reader may be in is oldest. It must be asked for
+// before the reclaimed changes could be repeated: see the package's Changes.
+func (s *Store) Reclaim(oldest uint64) {
+	s.arena.reclaim(oldest)
+	n := 0
+	for ; n < len(s.gone) && s.gone[n].epoch <= oldest; n++ {
+		s.spare = append(s.spare, s.gone[n].ref)
+	}
+	s.gone = s.gone[:copy(s.gone, s.gone[n:])]
+}
+
+// shapeID makes sh known to readers.
+func (s *Store) shapeID(sh *shape) uint32 {
+	if n := len(s.spare); n > 0 {
+		id := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		// Readers of the list may be looking at other elements: it is replaced.
+		s.shapes = append([]*shape(nil), s.shapes...)
+		s.shapes[id] = sh
+		list := s.shapes
+		s.newest.Store(&list)
+		return id
+	}
+	s.shapes = append(s.shapes, sh)
+	list := s.shapes
+	s.newest.Store(&list)
+	return uint32(len(list) - 1)
+}
+
+// entry returns a copy of slot's entry, and the words of its head where they lie.
+func (s *Store) entry(slot uint32) (e, head entry) {
+	b := s.block(s.locs.at(slot).block)
+	i := b.find(slot)
+	return b.entry(make([]uint64, 0, entryHead+flow.KeyWords), i), b.headOf(i)
+}
+
+// Match returns the match of a rule.
+func (s *Store) Match(slot uint32) flow.Match {
+	e, _ := s.entry(slot)
+	sh := s.shapes[e.mask()]
+	return flow.Match{Key: keyOf(sh, e), Mask: sh.key()}
+}
+
+// Live reports whether the rule was not removed.
+func (s *Store) Live(slot uint32) bool {
+	_, head := s.entry(slot)
+	return head.live()
+}
+
+// Bytes is the memory that rules take: what is in use or kept for reuse.
+func (s *Store) Bytes() uint64 {
+	n := uint64(len(s.arena.chunks))*chunkUnits*unitWords*8 + uint64(len(s.locs.chunks))*1024*8
+	for _, t := range s.tuples {
+		d := t.dir.Load()
+		var last *segment
+		for i := range d.segs {
+			if seg := d.segs[i].Load(); seg != last {
+				last = seg
+				n += uint64(len(seg.places)) * 8
+			}
+		}
+		n += uint64(len(d.segs)) * 8
+	}
+	return n
+}

@@ -1,0 +1,291 @@
+package vswitch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"weft/flowtable"
+	"weft/flowtable/flow"
+	"weft/flowtable/ofctl"
+)
+
+// What a text of changes is about, and what its lines do unless they begin with a command of their own.
+const (
+	KindFlow  = "flow"
+	KindGroup = "group"
+	KindMeter = "meter"
+
+	CommandAdd     = "add"
+	CommandModify  = "modify"
+	CommandDelete  = "delete"
+	CommandReplace = "replace" // the rules of the text become the only ones; of flows alone
+)
+
+// FlowRequest says how a text of changes is meant.
+type FlowRequest struct {
+	Bridge  string `json:"bridge"` // "": the only one
+	Kind    string `json:"kind"`
+	Command string `json:"command"`
+	Strict  bool   `json:"strict"` // of modify and delete of rules: exactly this match and priority
+}
+
+// FlowCounts is what changes did to the rules of a bridge, and how many lines said so.
+type FlowCounts struct {
+	Lines    int `json:"lines"`
+	Added    int `json:"added"`
+	Modified int `json:"modified"`
+	Deleted  int `json:"deleted"`
+}
+
+// maxFlowErrors is how many mistakes of a text are reported.
+const maxFlowErrors = 20
+
+// FlowApply makes the changes that a text says, one a line, in the syntax of ovs-ofctl: all of them or, on error, none.
+// Empty lines, and what follows a #, do not count. A line may begin with flow, group or meter, as in the files of
+// "ovs-ofctl bundle", and with a command (add, modify, modify_strict, delete, delete_strict), which then goes before
+// that of the request. Mistakes are reported as ConfigErrors without a file, with the line.
+//
+// The text is read to its end before anything happens; packets are forwarded meanwhile and all the time.
+func (s *Switch) FlowApply(req FlowRequest, text io.Reader) (FlowCounts, error) {
+	t := flowText{req: req}
+	if err := req.check(); err != nil {
+		return FlowCounts{}, err
+	}
+	var err error
+	if t.data, err = io.ReadAll(text); err != nil {
+		return FlowCounts{}, err
+	}
+	rules, names, err := s.rulesOf(req.Bridge)
+	if err != nil {
+		return FlowCounts{}, err
+	}
+	t.names = names
+	var done flowtable.Applied
+	if req.Command == CommandReplace {
+		done, err = rules.pipeline.ReplaceEach(t.rules())
+	} else {
+		done, err = rules.pipeline.ApplyEach(t.changes())
+	}
+	if err != nil {
+		return FlowCounts{}, t.explain(err)
+	}
+	return FlowCounts{t.count, done.Added, done.Modified, done.Deleted}, nil
+}
+
+func (r *FlowRequest) check() error {
+	switch {
+	case r.Kind != KindFlow && r.Kind != KindGroup && r.Kind != KindMeter:
+		return &ConfigError{Message: fmt.Sprintf("changes of kind %q", r.Kind), Hint: "use flow, group or meter"}
+	case r.Command == CommandReplace && r.Kind == KindFlow:
+		return nil
+	case r.Command != CommandAdd && r.Command != CommandModify && r.Command != CommandDelete:
+		return &ConfigError{Message: fmt.Sprintf("command %q for a %s", r.Command, r.Kind), Hint: "use add, modify or delete"}
+	}
+	return nil
+}
+
+// rulesOf finds a bridge's rules and the names of its ports as they are now.
+func (s *Switch) rulesOf(bridge string) (*ruleSet, portNames, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	br, err := s.bridge(bridge)
+	if err != nil {
+		return nil, portNames{}, err
+	}
+	return br.rules, br.names(), nil
+}
+
+// flowText is a text of changes on its way into a pipeline.
+type flowText struct {
+	req   FlowRequest
+	data  []byte
+	names portNames
+	count int // lines that say something
+
+	// The line at hand.
+	line   int
+	source string
+	errs   ConfigErrors
+}
+
+// lines yields what each line says, without comment and white space around it, and how much was before it.
+func (t *flowText) lines() iter.Seq2[string, int] {
+	return func(yield func(string, int) bool) {
+		for raw := range bytes.Lines(t.data) {
+			t.line++
+			whole := strings.TrimRight(string(raw), "\r\n")
+			body, _, _ := strings.Cut(whole, "#")
+			text := strings.TrimSpace(body)
+			if text == "" {
+				continue
+			}
+			t.count++
+			t.source = whole
+			if !yield(text, strings.Index(body, text)) {
+				return
+			}
+		}
+	}
+}
+
+// changes yields the changes. After the first mistake it only looks for further ones, and ends with all of them.
+func (t *flowText) changes() iter.Seq2[*flow.Change, error] {
+	return func(yield func(*flow.Change, error) bool) {
+		for text, indent := range t.lines() {
+			c, err := t.change(text)
+			if err != nil {
+				if t.mistake(err, indent); len(t.errs) == maxFlowErrors {
+					break
+				}
+				continue
+			}
+			if len(t.errs) == 0 && !yield(&c, nil) {
+				return
+			}
+		}
+		if len(t.errs) > 0 {
+			yield(nil, t.errs)
+		}
+	}
+}
+
+// rules yields the rules of a text that has nothing else.
+func (t *flowText) rules() iter.Seq2[*flow.Rule, error] {
+	return func(yield func(*flow.Rule, error) bool) {
+		for text, indent := range t.lines() {
+			r, err := ofctl.ParseRule(text, t.names)
+			if err != nil {
+				if t.mistake(err, indent); len(t.errs) == maxFlowErrors {
+					break
+				}
+				continue
+			}
+			if len(t.errs) == 0 && !yield(r, nil) {
+				return
+			}
+		}
+		if len(t.errs) > 0 {
+			yield(nil, t.errs)
+		}
+	}
+}
+
+// mistake notes what is wrong with the line at hand, which begins with indent bytes that the parser did not see.
+func (t *flowText) mistake(err error, indent int) {
+	e := &ConfigError{Line: t.line, Column: indent + 1, Message: brief(err.Error()), Source: cutShort(t.source)}
+	var syntax *ofctl.SyntaxError
+	if errors.As(err, &syntax) {
+		e.Column, e.Message, e.Hint = indent+max(1, syntax.Col), brief(syntax.Msg), brief(syntax.Hint)
+	}
+	t.errs = append(t.errs, e)
+}
+
+// explain places an error that the pipeline found in the line at hand. Errors about groups show only at the end.
+func (t *flowText) explain(err error) error {
+	var errs ConfigErrors
+	if errors.As(err, &errs) {
+		return err
+	}
+	return ConfigErrors{{
+		Line: t.line, Column: 1, Message: brief(strings.TrimPrefix(err.Error(), "flowtable: ")), Source: cutShort(t.source),
+	}}
+}
+
+// change parses one line.
+func (t *flowText) change(text string) (flow.Change, error) {
+	kind := t.req.Kind
+	word, rest, more := strings.Cut(text, " ")
+	if more && (word == KindFlow || word == KindGroup || word == KindMeter) {
+		kind, text = word, blank(len(word)+1)+rest
+	}
+	switch kind {
+	case KindGroup:
+		return t.groupChange(text)
+	case KindMeter:
+		return t.meterChange(text)
+	}
+	if hasCommand(text) {
+		return ofctl.ParseChange(text, t.names)
+	}
+	switch t.req.Command {
+	case CommandModify:
+		return ofctl.ParseModify(text, t.req.Strict, t.names)
+	case CommandDelete:
+		f, err := ofctl.ParseFilter(text, t.req.Strict, t.names)
+		return flow.Change{Command: flow.Delete, Filter: f}, err
+	}
+	r, err := ofctl.ParseRule(text, t.names)
+	return flow.Change{Command: flow.Add, Rule: r}, err
+}
+
+// blank is white space that keeps the columns of what comes behind it.
+func blank(n int) string { return strings.Repeat(" ", n) }
+
+// commandWords are what lines of a file of changes may begin with.
+var commandWords = []string{"add", "modify", "modify_strict", "delete", "delete_strict", "add_or_mod"}
+
+// hasCommand reports whether a line begins with a command.
+func hasCommand(text string) bool {
+	word, _, _ := strings.Cut(strings.TrimLeft(text, " "), " ")
+	for _, w := range commandWords {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+// groupChange parses one change of the group table.
+func (t *flowText) groupChange(text string) (flow.Change, error) {
+	shift := 0
+	if !hasCommand(text) {
+		word := t.req.Command + " "
+		text, shift = word+text, len(word)
+	}
+	m, err := ofctl.ParseGroupMod(text, t.names)
+	var syntax *ofctl.SyntaxError
+	if errors.As(err, &syntax) {
+		moved := *syntax
+		moved.Col = max(1, moved.Col-shift)
+		return flow.Change{}, &moved
+	}
+	return flow.Change{Group: &m}, err
+}
+
+// meterChange parses one change of the meter table.
+func (t *flowText) meterChange(text string) (flow.Change, error) {
+	command := t.req.Command
+	if hasCommand(text) {
+		trimmed := strings.TrimLeft(text, " ")
+		word, rest, _ := strings.Cut(trimmed, " ")
+		command, text = word, blank(len(text)-len(rest))+rest
+	}
+	switch command {
+	case CommandDelete:
+		id, all, err := ofctl.ParseMeterFilter(strings.TrimLeft(text, " "))
+		m := flow.MeterMod{Command: flow.MeterDelete, Meter: flow.Meter{ID: id}}
+		if all {
+			m.Command = flow.MeterDeleteAll
+		}
+		return flow.Change{Meter: &m}, err
+	case CommandAdd, CommandModify:
+	default:
+		return flow.Change{}, &ofctl.SyntaxError{Col: 1, Msg: command + " is no command for meters", Hint: "use add, modify or delete"}
+	}
+	parsed, err := ofctl.ParseMeter(text)
+	if err != nil {
+		return flow.Change{}, err
+	}
+	m := flow.MeterMod{Command: flow.MeterAdd, Meter: *parsed}
+	if command == CommandModify {
+		m.Command = flow.MeterModify
+	}
+	return flow.Change{Meter: &m}, nil
+}
+
+// cutShort bounds a line that is shown.
+func cutShort(s string) string { return strings.ToValidUTF8(s[:min(len(s), 4*maxMessage)], "?") }
