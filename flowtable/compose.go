@@ -53,6 +53,10 @@ func (c *composer) compose(st *state, key *flow.Key) {
 	c.arrival = key.InPort()
 	c.resubmits, c.depth = 0, 0
 	c.exceeded, c.stuck, c.exit, c.missed, c.dropped, c.grouped = false, false, false, false, false, false
+	if st.fragments == flow.FragmentsDrop && key[flow.WordL4]&maskFrag != 0 && key.IsIP() {
+		c.ops = append(c.ops, Op{Kind: OpDrop, A: uint32(packet.DropFragment)})
+		return
+	}
 	c.table(0, flow.SamePort)
 	if len(c.set) > 0 {
 		// What a bucket may still write to the set is not executed, as in Open vSwitch.
@@ -63,18 +67,26 @@ func (c *composer) compose(st *state, key *flow.Key) {
 	c.finish()
 }
 
+// lookUp classifies the key as it is now, as if it had come from port.
+func (c *composer) lookUp(table uint8, port uint32) (slot, list uint32) {
+	hidden := c.st.fragments == flow.FragmentsNormal && c.key[flow.WordL4]&maskFrag != 0 && c.key.IsIP()
+	if port == flow.SamePort && !hidden {
+		return c.st.classify(table, &c.key)
+	}
+	// The lookup alone sees another port, or no ports: in_port and NORMAL still mean the true one (ovs-actions(7)).
+	key := c.key
+	if port != flow.SamePort {
+		key.SetInPort(port)
+	}
+	if hidden {
+		key[flow.WordL4] &^= maskPorts
+	}
+	return c.st.classify(table, &key)
+}
+
 // table looks the key up in one table, as if it had come from port, and does what the rule says.
 func (c *composer) table(table uint8, port uint32) {
-	var slot, list uint32
-	if port == flow.SamePort {
-		slot, list = c.st.classify(table, &c.key)
-	} else {
-		// The lookup alone sees another port: in_port and NORMAL still mean the true one (ovs-actions(7)).
-		original := c.key.InPort()
-		c.key.SetInPort(port)
-		slot, list = c.st.classify(table, &c.key)
-		c.key.SetInPort(original)
-	}
+	slot, list := c.lookUp(table, port)
 	if slot == noSlot {
 		c.missed = true
 		return
