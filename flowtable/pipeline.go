@@ -294,6 +294,7 @@ func (x *txn) dropOldGroups(epoch uint64) {
 
 // publish shows st, with the tables and the layout as they are now.
 func (p *Pipeline) publish(st *state) {
+	p.classes.Epoch(st.epoch)
 	for i, t := range p.tables {
 		if t != nil {
 			st.tables[i] = t.View()
@@ -301,6 +302,15 @@ func (p *Pipeline) publish(st *state) {
 	}
 	st.layout = p.wide
 	p.state.Store(st)
+}
+
+// turn begins a new epoch in the middle of a transaction and shows nothing new, so that memory which a long one gives up
+// on its way can be used again by itself.
+func (p *Pipeline) turn() {
+	st := *p.state.Load()
+	st.epoch++
+	p.state.Store(&st)
+	p.reclaim()
 }
 
 // Rules that come and go must not make the cache lose everything each time, as a new layout does: the layout widens at
