@@ -60,7 +60,7 @@ func TestManyMasksShareTuplesAndNothingElseChanges(t *testing.T) {
 	// A thread that is always in a batch, so that nothing may be taken from under it.
 	l := c.p.NewLookup(LookupConfig{CacheEntries: -1})
 	half := len(c.rules) / 2
-	if err := c.p.ApplySeq(c.changes(c.rules[:half])); err != nil {
+	if _, err := c.p.ApplyEach(c.changes(c.rules[:half])); err != nil {
 		t.Fatal(err)
 	}
 	old := c.p.state.Load()
@@ -68,7 +68,7 @@ func TestManyMasksShareTuplesAndNothingElseChanges(t *testing.T) {
 	c.check(old, c.rules[:half])
 
 	bad := errors.New("the file ends in the middle of a line")
-	err := c.p.ApplySeq(func(yield func(*flow.Change, error) bool) {
+	_, err := c.p.ApplyEach(func(yield func(*flow.Change, error) bool) {
 		for change := range c.changes(c.rules[half:]) {
 			if !yield(change, nil) {
 				return
