@@ -101,7 +101,7 @@ func (m *Manager) startThreads(cpus []int, beside []*thread) ([]*thread, error) 
 	var fresh []*thread
 	for _, cpu := range cpus {
 		t := &thread{
-			id: freeID(all), cpu: cpu, node: m.topo.NodeOfCPU(cpu), topo: m.topo,
+			id: freeID(all), cpu: cpu, node: m.topo.NodeOfCPU(cpu), topo: m.topo, gapLimits: limitsAt(m.tscHz),
 			newProcessor: m.newProcessor, onFault: m.onFault,
 			started: make(chan error, 1), done: make(chan struct{}),
 		}
