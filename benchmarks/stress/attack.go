@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
-	"strings"
 )
 
 // The rules and the traffic of the tuple space explosion, as published: L. Csikor, D. M. Divakaran, M. S. Kang, A.
@@ -37,27 +36,18 @@ type accessList struct {
 	fields []field
 }
 
+// worstPublished is the paper's access list of the most combinations.
+const worstPublished = "SipSpDp"
+
 // accessLists are the paper's, and one with the destination address in addition.
 func accessLists() []accessList {
 	return []accessList{
 		{"Dp", []field{destinationPort}},
 		{"SpDp", []field{destinationPort, sourcePort}},
 		{"SipDp", []field{destinationPort, sourceAddress}},
-		{"SipSpDp", []field{destinationPort, sourceAddress, sourcePort}},
+		{worstPublished, []field{destinationPort, sourceAddress, sourcePort}},
 		{"SipDipSpDp", []field{destinationPort, sourceAddress, sourcePort, destination}},
 	}
-}
-
-// findAccessList finds one by name.
-func findAccessList(name string) (accessList, error) {
-	var names []string
-	for _, a := range accessLists() {
-		if a.name == name {
-			return a, nil
-		}
-		names = append(names, a.name)
-	}
-	return accessList{}, fmt.Errorf("-acl: %q is none of %s", name, strings.Join(names, ", "))
 }
 
 // text is how a rule writes the value.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,7 +66,7 @@ func (b *bed) startWeft(ctx context.Context, rules string) error {
 		return err
 	}
 	b.weft = w
-	if err := b.connect(); err != nil {
+	if err := b.connect(ctx); err != nil {
 		return b.explain(err)
 	}
 	if err := w.WaitLink(ctx, true, "v0", "v1"); err != nil {
@@ -85,7 +87,7 @@ func (b *bed) startOVS(ctx context.Context, rules string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := b.connect(); err != nil {
+	if err := b.connect(ctx); err != nil {
 		return b.explain(err)
 	}
 	if err := b.ovs.WaitLink(ctx); err != nil {
@@ -95,7 +97,9 @@ func (b *bed) startOVS(ctx context.Context, rules string) (err error) {
 }
 
 // connect makes the guests, which listen, and waits for the switch to connect.
-func (b *bed) connect() error {
+func (b *bed) connect(ctx context.Context) error {
+	// A guest waits for a connection and not for a context: give it one, on which nobody answers.
+	defer context.AfterFunc(ctx, b.hangUp)()
 	var guests [2]*vhosttest.Guest
 	var errs [2]error
 	var wg sync.WaitGroup
@@ -118,6 +122,15 @@ func (b *bed) connect() error {
 	}
 	b.load = newLoad(guests[0], guests[1], b.o.LoadCPU)
 	return nil
+}
+
+// hangUp connects to the guests' sockets and leaves.
+func (b *bed) hangUp() {
+	for _, path := range b.sockets {
+		if c, err := net.Dial("unix", path); err == nil {
+			_ = c.Close()
+		}
+	}
 }
 
 // explain adds the end of what the programs of the bed wrote.
@@ -167,10 +180,10 @@ func (b *bed) measure(ctx context.Context, d time.Duration, streams ...stream) (
 	return m, nil
 }
 
-// unaccounted is how many frames were neither received nor counted as dropped.
+// unaccounted is by how many frames those sent differ from those received and those counted as dropped.
 func (m *measured) unaccounted() float64 {
 	t := m.total()
-	return float64(t.lost() - int64(m.span.dropped()))
+	return math.Abs(float64(t.lost() - int64(m.span.dropped())))
 }
 
 func wait(ctx context.Context, d time.Duration) {

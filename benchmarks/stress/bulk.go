@@ -131,7 +131,7 @@ func (b *bed) bulkPhases(ctx context.Context, file string, m *measurements) erro
 	}
 	var deleted int
 	drop, err := b.timed(ctx, func() (err error) {
-		deleted, err = b.weft.del(ctx, fmt.Sprintf("cookie=%#x/-1", bulkCookie))
+		deleted, err = b.weft.del(ctx, fmt.Sprintf("cookie=%#x/-1", bulkCookie), false)
 		return err
 	})
 	if err != nil {
@@ -171,7 +171,7 @@ func (b *bed) singles(ctx context.Context, m *measurements) error {
 		for i := range singleRules {
 			_, filter := singleRule(i)
 			begun := time.Now()
-			n, err := b.weft.del(ctx, filter)
+			n, err := b.weft.del(ctx, filter, true)
 			if err == nil && n != 1 {
 				err = fmt.Errorf("%d rules were deleted by %q instead of one", n, filter)
 			}
@@ -235,12 +235,10 @@ func addGaps(m *measurements, figure, when string, busy, calm *timedSpan) {
 	m.add(figure, "", beyondChance(float64(busy.gapsOver(100)), share*float64(calm.gapsOver(100))))
 	for _, us := range []int64{100, 1000} {
 		m.add(fmt.Sprintf("gaps over %d us, %s", us, when), "", float64(busy.gapsOver(us)))
-		m.add(fmt.Sprintf("the same in that time without (%s)", figureTime(us, when)), "", share*float64(calm.gapsOver(us)))
+		m.add(fmt.Sprintf("gaps over %d us, in the same time not %s", us, when), "", share*float64(calm.gapsOver(us)))
 	}
 	m.note("%s: longest gap %s, without: %s", when, busy.longestText(), calm.longestText())
 }
-
-func figureTime(us int64, when string) string { return fmt.Sprintf("%d us, %s", us, when) }
 
 // addCollections adds what the collector of garbage did since a reading of it.
 func (b *bed) addCollections(ctx context.Context, m *measurements, since collections, when string) error {

@@ -89,7 +89,7 @@ func (b *bed) change(ctx context.Context) (stop func() (made int, took time.Dura
 			if i%2 == 0 {
 				err = b.weft.add(ctx, rule)
 			} else {
-				_, err = b.weft.del(ctx, filter)
+				_, err = b.weft.del(ctx, filter, true)
 			}
 			if err != nil && ctx.Err() == nil {
 				done <- answer{i, fmt.Errorf("change of a rule: %w", err)}

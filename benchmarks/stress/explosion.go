@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"path/filepath"
 	"regexp"
@@ -21,49 +20,42 @@ func explosionBars(*options) []bar {
 }
 
 // explosionRound attacks weft and Open vSwitch with the same packets.
-func explosionRound(ctx context.Context, o *options, dir string, m *measurements) error {
-	if err := attackWeft(ctx, o, filepath.Join(dir, "weft"), m); err != nil {
-		return fmt.Errorf("weft: %w", err)
+func explosionRound(list accessList) roundFunc {
+	return func(ctx context.Context, o *options, dir string, m *measurements) error {
+		if err := attackWeft(ctx, o, &list, filepath.Join(dir, "weft"), m); err != nil {
+			return fmt.Errorf("weft: %w", err)
+		}
+		if err := attackOVS(ctx, o, &list, filepath.Join(dir, "ovs"), m); err != nil {
+			return fmt.Errorf("ovs: %w", err)
+		}
+		return nil
 	}
-	if err := attackOVS(ctx, o, filepath.Join(dir, "ovs"), m); err != nil {
-		return fmt.Errorf("ovs: %w", err)
-	}
-	return nil
 }
 
-// attackStreams are the victim's traffic, as fast as it goes, and the attack's.
-func attackStreams(o *options) (victims, attack stream, explode time.Duration, err error) {
-	list, err := findAccessList(o.ACL)
-	if err != nil {
-		return victims, attack, 0, err
-	}
-	victims = stream{name: "victim", next: victim(victimFlows)}
-	attack = stream{name: "attack", rate: o.Attack, next: list.attack()}
-	// Long enough for each combination to have been sent, within reason: Open vSwitch forgets what it has not seen for
-	// ten seconds (other_config:max-idle).
+// forgets is when Open vSwitch removes a cached flow that it has not seen (other_config:max-idle, in
+// ovs-vswitchd.conf.db(5)).
+const forgets = 10 * time.Second
+
+// attackStreams are the victim's traffic, as fast as it goes, the attack's, and how long that takes to have sent each
+// combination, as far as a switch remembers them.
+func attackStreams(o *options, list *accessList) (victims, attack stream, explode time.Duration) {
 	all := time.Duration(1.2 * float64(list.combinations()) / o.Attack * float64(time.Second))
-	return victims, attack, min(all, 10*time.Second), nil
+	return stream{name: "victim", next: victim(victimFlows)}, stream{name: "attack", rate: o.Attack, next: list.attack()},
+		min(all, forgets)
 }
 
 // attackBed makes a bed whose rules are the access list.
-func attackBed(o *options, dir string) (b *bed, rules string, err error) {
-	list, err := findAccessList(o.ACL)
-	if err != nil {
-		return nil, "", err
-	}
+func attackBed(o *options, list *accessList, dir string) (b *bed, rules string, err error) {
 	if b, err = newBed(o, dir); err != nil {
 		return nil, "", err
 	}
 	rules = filepath.Join(dir, "rules.txt")
-	return b, rules, writeFile(rules, func(w io.Writer) error { return list.writeRules(w) })
+	return b, rules, writeFile(rules, list.writeRules)
 }
 
-func attackWeft(ctx context.Context, o *options, dir string, m *measurements) error {
-	victims, attack, explode, err := attackStreams(o)
-	if err != nil {
-		return err
-	}
-	b, rules, err := attackBed(o, dir)
+func attackWeft(ctx context.Context, o *options, list *accessList, dir string, m *measurements) error {
+	victims, attack, explode := attackStreams(o, list)
+	b, rules, err := attackBed(o, list, dir)
 	if b != nil {
 		defer b.close()
 	}
@@ -101,12 +93,9 @@ func attackWeft(ctx context.Context, o *options, dir string, m *measurements) er
 	return nil
 }
 
-func attackOVS(ctx context.Context, o *options, dir string, m *measurements) error {
-	victims, attack, explode, err := attackStreams(o)
-	if err != nil {
-		return err
-	}
-	b, rules, err := attackBed(o, dir)
+func attackOVS(ctx context.Context, o *options, list *accessList, dir string, m *measurements) error {
+	victims, attack, explode := attackStreams(o, list)
+	b, rules, err := attackBed(o, list, dir)
 	if b != nil {
 		defer b.close()
 	}

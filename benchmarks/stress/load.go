@@ -18,9 +18,10 @@ const (
 	// maxBehind is how many frames a paced stream makes up for when the load was held up; what is more is not offered.
 	maxBehind = ringSize
 
-	// idleNap is how long a load that is ahead of its pace sleeps, so that whatever else runs on its CPU gets on: at a
-	// million frames a second, a burst or two.
-	idleNap = 20 * time.Microsecond
+	// A load that is ahead of its pace sleeps for about half a burst's time, within these bounds, so that whatever else
+	// runs on its CPU gets on.
+	shortNap = 20 * time.Microsecond
+	longNap  = 200 * time.Microsecond
 
 	// settle is how long nothing must arrive after the last frame, and maxDrain the longest wait for that.
 	settle   = 50 * time.Millisecond
@@ -169,10 +170,7 @@ func (l *load) onCPU(f func() error) (err error) {
 }
 
 func (l *load) run(out *outcome) error {
-	greedy := false
-	for i := range l.pacers {
-		greedy = greedy || l.pacers[i].rate == 0
-	}
+	nap := napOf(l.pacers)
 	begun := time.Now()
 	for !l.stop.Load() {
 		sent, err := l.sendBurst(time.Since(begun))
@@ -183,12 +181,24 @@ func (l *load) run(out *outcome) error {
 		if err != nil {
 			return err
 		}
-		if sent == 0 && got == 0 && !greedy {
-			sys.Nap(int64(idleNap))
+		if sent == 0 && got == 0 && nap > 0 {
+			sys.Nap(int64(nap))
 		}
 	}
 	out.elapsed = time.Since(begun)
 	return l.drain()
+}
+
+// napOf is how long a load of these streams sleeps when it is ahead, 0 when one of them sends all it can.
+func napOf(pacers []pacer) time.Duration {
+	total := 0.
+	for i := range pacers {
+		if pacers[i].rate == 0 {
+			return 0
+		}
+		total += pacers[i].rate
+	}
+	return min(max(time.Duration(burst/2/total*float64(time.Second)), shortNap), longNap)
 }
 
 // sendBurst sends up to one burst: what is due of each stream in turn, and the rest of the burst of one without a rate.
@@ -258,7 +268,7 @@ func (l *load) drain() error {
 		if time.Since(begun) > maxDrain {
 			return fmt.Errorf("the switch still holds %d frames %v after the last was sent", l.tx.Outstanding(), maxDrain)
 		}
-		sys.Nap(int64(idleNap))
+		sys.Nap(int64(shortNap))
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func writeBulk(w io.Writer, n int) (err error) {
 	return err
 }
 
-// singleRule is the i-th rule of those that are added and deleted one by one; filter selects it.
+// singleRule is the i-th rule of those that are added and deleted one by one; filter selects it, strictly.
 func singleRule(i int) (rule, filter string) {
 	filter = fmt.Sprintf("ip,nw_dst=%s", address(198<<24|18<<16|uint32(i)&0x1ffff)) // 198.18.0.0/15, RFC 2544
 	return filter + ",actions=drop", filter

@@ -74,6 +74,7 @@ type (
 	}
 	delRules struct {
 		Filter string `json:"filter"`
+		Strict bool   `json:"strict"`
 	}
 	counted struct {
 		Count int `json:"count"`
@@ -86,9 +87,10 @@ func (w *weft) add(ctx context.Context, rule string) error {
 	return err
 }
 
-// del deletes the rules that a filter selects, and returns their number.
-func (w *weft) del(ctx context.Context, filter string) (int, error) {
-	n, err := control.Call[delRules, counted](ctx, w.client, http.MethodDelete, "/v1/flows", &delRules{filter})
+// del deletes the rules that a filter selects, or with strict the one rule of this match and priority, and returns their
+// number.
+func (w *weft) del(ctx context.Context, filter string, strict bool) (int, error) {
+	n, err := control.Call[delRules, counted](ctx, w.client, http.MethodDelete, "/v1/flows", &delRules{filter, strict})
 	return n.Count, err
 }
 
