@@ -190,6 +190,7 @@ func (b *bed) singles(ctx context.Context, m *measurements) error {
 		return err
 	}
 	m.add(figAddMedian, "ms", median(added))
+	m.add("adding one rule, 99th percentile", "ms", percentile(added, 99))
 	m.add(figAddWorst, "ms", slices.Max(added))
 	m.add("deleting one rule, median", "ms", median(deleted))
 	m.add("deleting one rule, worst of all", "ms", slices.Max(deleted))

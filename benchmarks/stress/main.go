@@ -154,7 +154,7 @@ func stress(ctx context.Context, o *options) error {
 	for i := range chosen {
 		r.Scenarios = append(r.Scenarios, measureScenario(ctx, o, dir, &chosen[i]))
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return fmt.Errorf("interrupted: %w", ctx.Err())
 		}
 	}
 	r.print(os.Stdout)

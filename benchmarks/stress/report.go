@@ -242,6 +242,12 @@ func median(v []float64) float64 {
 	return (s[n/2-1] + s[n/2]) / 2
 }
 
+// percentile is the least value that p percent of v do not exceed.
+func percentile(v []float64, p int) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[max(0, (len(s)*p+99)/100-1)]
+}
+
 func writeJSON(path string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -18,6 +18,15 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestPercentile(t *testing.T) {
+	v := []float64{5, 1, 4, 2, 3, 10, 9, 8, 7, 6}
+	for p, want := range map[int]float64{0: 1, 50: 5, 90: 9, 99: 10, 100: 10} {
+		if got := percentile(v, p); got != want {
+			t.Errorf("percentile %d is %v, want %v", p, got, want)
+		}
+	}
+}
+
 func TestBarsAreHeldAgainstMedians(t *testing.T) {
 	r := &result{Title: "some rules", Name: "x", bars: []bar{atLeast("kept", 0.9), atMost("lost", 0)}}
 	for _, kept := range []float64{0.5, 0.95, 0.97} {
