@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"weft/benchmarks/rig"
 )
 
 // Figures with bars.
@@ -189,10 +191,10 @@ func (b *bed) singles(ctx context.Context, m *measurements) error {
 	if err != nil {
 		return err
 	}
-	m.add(figAddMedian, "ms", median(added))
-	m.add("adding one rule, 99th percentile", "ms", percentile(added, 99))
+	m.add(figAddMedian, "ms", rig.Median(added))
+	m.add("adding one rule, 99th percentile", "ms", rig.Percentile(added, 99))
 	m.add(figAddWorst, "ms", slices.Max(added))
-	m.add("deleting one rule, median", "ms", median(deleted))
+	m.add("deleting one rule, median", "ms", rig.Median(deleted))
 	m.add("deleting one rule, worst of all", "ms", slices.Max(deleted))
 	addGaps(m, figAddGaps, "while adding one by one", adds, calm)
 	m.note("while deleting one by one: %d gaps over 100 us, %d over 1 ms, longest %s", dels.gapsOver(100), dels.gapsOver(1000),

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"weft/benchmarks/rig"
 	"weft/internal/e2e/host"
 	"weft/internal/e2e/ovs"
 	"weft/internal/sys"
@@ -158,7 +159,7 @@ func stress(ctx context.Context, o *options) error {
 		}
 	}
 	r.print(os.Stdout)
-	if err := writeJSON(o.out, r); err != nil {
+	if err := rig.WriteJSON(o.out, r); err != nil {
 		return err
 	}
 	return r.failure()

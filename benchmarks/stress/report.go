@@ -2,20 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"weft/benchmarks/rig"
 	"weft/internal/e2e/host"
 )
 
@@ -124,7 +120,7 @@ func (r *result) add(m *measurements) {
 // summarise computes the medians and holds them against the bars. A bar whose figure was never had is a failure.
 func (r *result) summarise() {
 	for _, f := range r.Figures {
-		f.Median, f.Smallest, f.Largest = median(f.ByRound), slices.Min(f.ByRound), slices.Max(f.ByRound)
+		f.Median, f.Smallest, f.Largest = rig.Median(f.ByRound), slices.Min(f.ByRound), slices.Max(f.ByRound)
 	}
 	for i := range r.bars {
 		b := &r.bars[i]
@@ -141,27 +137,18 @@ func (r *result) summarise() {
 // report is what is printed and written as JSON.
 type report struct {
 	Time      time.Time         `json:"time"`
-	Machine   machine           `json:"machine"`
+	Machine   rig.Machine       `json:"machine"`
 	Options   *options          `json:"options"`
 	Versions  map[string]string `json:"versions"`
 	Scenarios []*result         `json:"scenarios"`
 }
 
-type machine struct {
-	CPU    string `json:"cpu"`
-	CPUs   int    `json:"cpus"`
-	Kernel string `json:"kernel"`
-	Load   string `json:"load_average_before"`
-}
-
 func newReport(ctx context.Context, o *options) *report {
 	return &report{
-		Time: time.Now().UTC().Truncate(time.Second), Options: o, Machine: machine{
-			CPU: cpuModel(), CPUs: runtime.NumCPU(), Kernel: oneLine("/proc/sys/kernel/osrelease"), Load: oneLine("/proc/loadavg"),
-		},
+		Time: time.Now().UTC().Truncate(time.Second), Options: o, Machine: rig.ThisMachine(),
 		Versions: map[string]string{
-			"weft": output(ctx, o.weft, "version"),
-			"ovs":  output(ctx, "dpkg-query", "-W", "-f", "${Package} ${Version}", host.OVS.Package),
+			"weft": rig.Version(ctx, o.weft, "version"),
+			"ovs":  rig.PackageVersion(ctx, host.OVS.Package),
 		},
 	}
 }
@@ -183,8 +170,7 @@ func (r *report) failure() error {
 func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "\n%d rounds, phases of %g s; 64-byte frames from one port to the other, split rings of %d\n",
 		r.Options.Rounds, r.Options.Seconds, ringSize)
-	fmt.Fprintf(out, "%s, %d CPUs, Linux %s, load average before: %s\n", r.Machine.CPU, r.Machine.CPUs, r.Machine.Kernel,
-		r.Machine.Load)
+	fmt.Fprintln(out, r.Machine)
 	fmt.Fprintf(out, "%s; %s\n", r.Versions["weft"], r.Versions["ovs"])
 	for _, s := range r.Scenarios {
 		fmt.Fprintf(out, "\n%s (%s)\n", s.Title, s.Name)
@@ -205,7 +191,7 @@ func (r *result) print(out io.Writer) {
 			verdict = f.Bar.text(f.Median)
 		}
 		fmt.Fprintf(w, "  %s\t%s %s\t%s-%s\t%s\t%s\n", f.Name, number(f.Median), f.Unit, number(f.Smallest), number(f.Largest),
-			verdict, numbers(f.ByRound))
+			verdict, rig.Join(f.ByRound, number))
 	}
 	_ = w.Flush() // the terminal
 	for _, n := range r.Notes {
@@ -222,65 +208,4 @@ func number(v float64) string {
 		return fmt.Sprintf("%.0f", v)
 	}
 	return fmt.Sprintf("%.4g", v)
-}
-
-func numbers(v []float64) string {
-	var words []string
-	for _, x := range v {
-		words = append(words, number(x))
-	}
-	return strings.Join(words, " ")
-}
-
-// median is the middle value, or the mean of the two in the middle.
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	n := len(s)
-	if n%2 == 1 {
-		return s[n/2]
-	}
-	return (s[n/2-1] + s[n/2]) / 2
-}
-
-// percentile is the least value that p percent of v do not exceed.
-func percentile(v []float64, p int) float64 {
-	s := slices.Sorted(slices.Values(v))
-	return s[max(0, (len(s)*p+99)/100-1)]
-}
-
-func writeJSON(path string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
-}
-
-func output(ctx context.Context, name string, args ...string) string {
-	out, err := exec.CommandContext(ctx, name, args...).Output()
-	if err != nil {
-		return "unknown: " + err.Error()
-	}
-	return strings.TrimSpace(string(out))
-}
-
-func oneLine(path string) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(text))
-}
-
-func cpuModel() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown CPU"
 }

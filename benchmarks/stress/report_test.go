@@ -7,26 +7,6 @@ import (
 	"time"
 )
 
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		in   []float64
-		want float64
-	}{{[]float64{3}, 3}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 1, 2, 3}, 2.5}} {
-		if got := median(c.in); got != c.want {
-			t.Errorf("median(%v) = %v, want %v", c.in, got, c.want)
-		}
-	}
-}
-
-func TestPercentile(t *testing.T) {
-	v := []float64{5, 1, 4, 2, 3, 10, 9, 8, 7, 6}
-	for p, want := range map[int]float64{0: 1, 50: 5, 90: 9, 99: 10, 100: 10} {
-		if got := percentile(v, p); got != want {
-			t.Errorf("percentile %d is %v, want %v", p, got, want)
-		}
-	}
-}
-
 func TestBarsAreHeldAgainstMedians(t *testing.T) {
 	r := &result{Title: "some rules", Name: "x", bars: []bar{atLeast("kept", 0.9), atMost("lost", 0)}}
 	for _, kept := range []float64{0.5, 0.95, 0.97} {

@@ -44,8 +44,9 @@ var imports = map[string][]string{
 	"internal/e2e/ovs":        {"internal/e2e/host"},
 	"internal/e2e/daemon":     {"internal/e2e/host"},
 	"internal/e2e/demo":       {"internal/e2e/..."},
+	"benchmarks/rig":          {},
 	"benchmarks/compare":      {"internal/e2e/..."},
-	"benchmarks/stress":       {"internal/e2e/...", "internal/sys", "switch/control", "vhostuser/vhosttest"},
+	"benchmarks/stress":       {"benchmarks/rig", "internal/e2e/...", "internal/sys", "switch/control", "vhostuser/vhosttest"},
 }
 
 // testHelpers are packages for tests: every test file may import them, beside what its package may.
