@@ -8,10 +8,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
+	"weft/benchmarks/rig"
 	"weft/internal/e2e/daemon"
 	"weft/internal/e2e/host"
 	"weft/internal/e2e/ovs"
@@ -48,10 +47,10 @@ type peer struct {
 var peers = map[string]peer{
 	"weft": {nil, false, startWeft, weftVersion},
 	"ovs": {[]host.Need{host.OVS}, false, startOVS, func(ctx context.Context, _ *options) string {
-		return packageVersion(ctx, host.OVS.Package)
+		return rig.PackageVersion(ctx, host.OVS.Package)
 	}},
 	"testpmd": {nil, true, startTestpmd, func(ctx context.Context, _ *options) string {
-		return packageVersion(ctx, host.Testpmd.Package)
+		return rig.PackageVersion(ctx, host.Testpmd.Package)
 	}},
 }
 
@@ -138,13 +137,7 @@ func weftChanges(socket string) func(ctx context.Context, i int) error {
 	}
 }
 
-func weftVersion(ctx context.Context, o *options) string {
-	out, err := exec.CommandContext(ctx, o.weft, "version").Output()
-	if err != nil {
-		return "unknown: " + err.Error()
-	}
-	return strings.TrimSpace(string(out))
-}
+func weftVersion(ctx context.Context, o *options) string { return rig.Version(ctx, o.weft, "version") }
 
 func startOVS(ctx context.Context, b *bench) (running, error) {
 	rules, err := b.rulesFile()
@@ -167,12 +160,4 @@ func startTestpmd(ctx context.Context, b *bench) (running, error) {
 	}
 	_, err = t.Command(ctx, "start")
 	return running{ready: func(context.Context) error { return nil }}, err // the load connects while it starts
-}
-
-func packageVersion(ctx context.Context, name string) string {
-	out, err := exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Package} ${Version}", name).Output()
-	if err != nil {
-		return "unknown: " + err.Error()
-	}
-	return string(out)
 }

@@ -45,7 +45,7 @@ var imports = map[string][]string{
 	"internal/e2e/daemon":     {"internal/e2e/host"},
 	"internal/e2e/demo":       {"internal/e2e/..."},
 	"benchmarks/rig":          {},
-	"benchmarks/compare":      {"internal/e2e/..."},
+	"benchmarks/compare":      {"benchmarks/rig", "internal/e2e/..."},
 	"benchmarks/stress":       {"benchmarks/rig", "internal/e2e/...", "internal/sys", "switch/control", "vhostuser/vhosttest"},
 }
 
