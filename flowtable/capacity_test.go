@@ -121,7 +121,10 @@ func TestMoreRulesInUseThanCacheEntriesStayCached(t *testing.T) {
 		{
 			"a program each",
 			func(i int) []flow.Action {
-				return []flow.Action{{Kind: flow.ActionModEthDst, Mask: flow.FullEth, Value: uint64(i)}, {Kind: flow.ActionOutput, Port: 1}}
+				return []flow.Action{
+					{Kind: flow.ActionModEthDst, Value: flow.Value{Lo: uint64(i)}},
+					{Kind: flow.ActionOutput, Port: 1},
+				}
 			},
 			func(i int) []Op {
 				return []Op{{Kind: OpSetEthDst, B: uint64(i), Mask: flow.FullEth}, {Kind: OpOutput, A: 1}}

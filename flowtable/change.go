@@ -17,16 +17,13 @@ func accepts(f *flow.Filter, c *record, actions []flow.Action) bool {
 	if (c.cookie^f.Cookie)&f.CookieMask != 0 {
 		return false
 	}
-	if f.OutPort == flow.PortAny {
-		return true
-	}
+	port, group := f.OutPort == flow.PortAny, !f.ByOutGroup
 	for i := range actions {
 		a := &actions[i]
-		if a.Kind == flow.ActionOutput && a.Port == f.OutPort || a.Kind == flow.ActionLocal && f.OutPort == flow.PortLocal {
-			return true
-		}
+		port = port || a.PortOut() == f.OutPort
+		group = group || a.Kind == flow.ActionGroup && a.ID == f.OutGroup
 	}
-	return false
+	return port && group
 }
 
 // selected returns the live slots that f selects.
@@ -92,6 +89,12 @@ func (p *Pipeline) Apply(changes []flow.Change) error {
 			return fmt.Errorf("flowtable: change %d of %d: %w", i+1, len(changes), err)
 		}
 	}
+	if x.groupsChanged {
+		if err := x.settleGroups(); err != nil {
+			x.abort()
+			return err
+		}
+	}
 	x.commit()
 	return nil
 }
@@ -141,6 +144,12 @@ func (p *Pipeline) ReplaceAll(rules []*flow.Rule) error {
 }
 
 func (x *txn) apply(c *flow.Change) error {
+	switch {
+	case c.Group != nil:
+		return x.groupMod(c.Group)
+	case c.Meter != nil:
+		return x.meterMod(c.Meter)
+	}
 	switch c.Command {
 	case flow.Add:
 		if c.Rule == nil {
@@ -230,7 +239,11 @@ func (x *txn) checkOverlap(r *flow.Rule) error {
 // modify gives new actions to what the filter selects. Counters, duration and timeouts stay (OpenFlow 1.3 §6.4).
 func (x *txn) modify(c *flow.Change) error {
 	p := x.p
-	for _, slot := range p.selected(&c.Filter) {
+	slots := p.selected(&c.Filter)
+	if len(slots) == 0 && c.AddIfNone {
+		return x.add(c.Rule)
+	}
+	for _, slot := range slots {
 		old := p.slab.chunks.at(slot)
 		r := p.ruleOf(old)
 		was := r
@@ -347,7 +360,9 @@ type PipelineStats struct {
 	ByTable    []TableStats // tables with rules, in their order
 	Masks      int          // distinct masks, by table: the bound on the work of one classification in a table
 	Actions    int          // distinct action lists
-	Generation uint64       // grows with every transaction that changed something
+	Groups     int
+	Meters     int
+	Generation uint64 // grows with every transaction that changed something
 }
 
 // TableStats are the sizes of a table that has rules.
@@ -363,6 +378,7 @@ func (p *Pipeline) Stats() PipelineStats {
 	defer p.mu.Unlock()
 	st := p.state.Load()
 	s := PipelineStats{Rules: p.rules, Actions: len(p.actions.byText), Generation: st.gen}
+	s.Groups, s.Meters = len(p.groups), len(p.meters)
 	for i := range st.tables {
 		if n := len(st.tables[i]); n > 0 {
 			t := TableStats{Table: uint8(i), Masks: n}

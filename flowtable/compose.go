@@ -6,14 +6,16 @@ import (
 )
 
 // Bounds on what one packet's way through the tables may cost. They are Open vSwitch's (ovs-actions(7), "resubmit"): 64
-// resubmits to the same or an earlier table inside each other, 4096 in all. The number of ops is bounded as well.
+// resubmits to the same or an earlier table inside each other, 4096 in all. A group counts as one, and so does each of
+// its buckets. The number of ops and of actions in the action set is bounded as well.
 const (
 	maxResubmitDepth = 64
 	maxResubmits     = 4096
 	maxOps           = 1024
+	maxActionSet     = 512
 )
 
-// credit is a rule that a program's packets count for, and how many times each.
+// credit is a rule, a group or a bucket that a program's packets count for, and how many times each.
 type credit struct {
 	slot, times uint32
 }
@@ -22,26 +24,42 @@ type credit struct {
 type composer struct {
 	st        *state
 	key       flow.Key
-	ops       []Op     // capacity maxOps
-	credits   []credit // capacity maxResubmits + 1
+	ops       []Op          // capacity maxOps
+	credits   []credit      // capacity maxResubmits + 1
+	set       []flow.Action // the action set as written, capacity maxActionSet
+	ordered   []flow.Action // the action set as executed
+	arrival   uint32        // what the ops so far take for the port of arrival
 	resubmits int
 	depth     int
 	exceeded  bool
+	stuck     bool // there are more labels than a key holds, so that nobody knows what comes up
+	exit      bool // an exit ended it all
 	missed    bool // some table had no matching rule
 	dropped   bool // some rule had no actions
+	grouped   bool // the action set has a group
 }
 
 func newComposer() composer {
-	return composer{ops: make([]Op, 0, maxOps), credits: make([]credit, 0, maxResubmits+1)}
+	return composer{
+		ops: make([]Op, 0, maxOps), credits: make([]credit, 0, maxResubmits+1),
+		set: make([]flow.Action, 0, maxActionSet), ordered: make([]flow.Action, 0, maxActionSet),
+	}
 }
 
 // compose fills in ops and credits for key, masked by the layout's union.
 func (c *composer) compose(st *state, key *flow.Key) {
 	c.st, c.key = st, *key
-	c.ops, c.credits = c.ops[:0], c.credits[:0]
+	c.ops, c.credits, c.set = c.ops[:0], c.credits[:0], c.set[:0]
+	c.arrival = key.InPort()
 	c.resubmits, c.depth = 0, 0
-	c.exceeded, c.missed, c.dropped = false, false, false
+	c.exceeded, c.stuck, c.exit, c.missed, c.dropped, c.grouped = false, false, false, false, false, false
 	c.table(0, flow.SamePort)
+	if len(c.set) > 0 {
+		// What a bucket may still write to the set is not executed, as in Open vSwitch.
+		c.ordered = flow.AppendActionSet(c.ordered[:0], c.set)
+		c.set = c.set[:0]
+		c.list(0, c.ordered)
+	}
 	c.finish()
 }
 
@@ -66,11 +84,15 @@ func (c *composer) table(table uint8, port uint32) {
 	if len(actions) == 0 {
 		c.dropped = true
 	}
+	c.list(table, actions)
+}
+
+// list does actions until something ends them.
+func (c *composer) list(table uint8, actions []flow.Action) {
 	for i := range actions {
-		if c.exceeded {
+		if c.exceeded || c.stuck || c.exit || !c.action(table, &actions[i]) {
 			return
 		}
-		c.action(table, &actions[i])
 	}
 }
 
@@ -97,19 +119,37 @@ func (c *composer) emit(op Op) {
 	c.ops = append(c.ops, op)
 }
 
+// output emits an op that outputs, for which the port of arrival matters.
+func (c *composer) output(op Op) {
+	if port := c.key.InPort(); port != c.arrival {
+		c.emit(Op{Kind: OpSetInPort, A: port})
+		c.arrival = port
+	}
+	c.emit(op)
+}
+
 // outputOps are the ops of actions that are outputs without more.
 var outputOps = [flow.NumActionKinds]OpKind{
 	flow.ActionInPort: OpInPort, flow.ActionFlood: OpFlood, flow.ActionAll: OpAll, flow.ActionNormal: OpNormal,
 	flow.ActionLocal: OpLocal,
 }
 
-// action does one action in a table: an op for the packet, and the same to the key that later tables see.
-func (c *composer) action(table uint8, a *flow.Action) {
+// action does one action in a table: an op for the packet, and the same to the key that later tables see. It returns
+// false if the rest of the list is not to be done.
+func (c *composer) action(table uint8, a *flow.Action) bool {
+	if a.InSet {
+		c.write(a)
+		return true
+	}
 	switch a.Kind {
 	case flow.ActionOutput:
-		c.emit(Op{Kind: OpOutput, A: a.Port})
+		c.output(Op{Kind: OpOutput, A: a.Port})
 	case flow.ActionInPort, flow.ActionFlood, flow.ActionAll, flow.ActionNormal, flow.ActionLocal:
-		c.emit(Op{Kind: outputOps[a.Kind]})
+		c.output(Op{Kind: outputOps[a.Kind]})
+	case flow.ActionOutputReg:
+		c.outputReg(a)
+	case flow.ActionGroup:
+		return c.group(table, a.ID)
 	case flow.ActionResubmit:
 		target := a.Table
 		if target == flow.SameTable {
@@ -118,62 +158,30 @@ func (c *composer) action(table uint8, a *flow.Action) {
 		c.resubmit(table, target, a.Port)
 	case flow.ActionGotoTable:
 		c.resubmit(table, a.Table, flow.SamePort)
-	case flow.ActionPushVLAN:
-		c.push(uint32(a.Value))
-	case flow.ActionPopVLAN:
-		if c.tagged() {
-			c.emit(Op{Kind: OpPopVLAN})
-			c.key.PopTag()
+	case flow.ActionClearActions:
+		c.set, c.grouped = c.set[:0], false
+		c.setActsetOutput(0)
+	case flow.ActionMeter:
+		if slot, ok := c.st.meterSlots[a.ID]; ok {
+			c.emit(Op{Kind: OpMeter, A: slot})
 		}
-	case flow.ActionModVLANVID, flow.ActionModVLANPCP:
-		if !c.tagged() {
-			c.push(packet.TPID8021Q)
-		}
-		c.setTag(a)
-	case flow.ActionSetVLANVID, flow.ActionSetVLANPCP:
-		if c.tagged() {
-			c.setTag(a)
-		}
-	case flow.ActionModEthSrc, flow.ActionSetEthSrc:
-		c.setEth(OpSetEthSrc, &c.key[flow.WordSrc], a)
-	case flow.ActionModEthDst, flow.ActionSetEthDst:
-		c.setEth(OpSetEthDst, &c.key[flow.WordDst], a)
+	case flow.ActionExit:
+		c.exit = true
+	case flow.ActionNote:
+	default:
+		return c.edit(a)
 	}
-}
-
-func (c *composer) tagged() bool { return c.key.OuterTag()&flow.VLANPresent != 0 }
-
-func (c *composer) push(tpid uint32) {
-	c.emit(Op{Kind: OpPushVLAN, A: tpid})
-	c.key.PushTag()
-}
-
-func (c *composer) setTag(a *flow.Action) {
-	tci := c.key.OuterTag()
-	if a.Kind == flow.ActionModVLANVID || a.Kind == flow.ActionSetVLANVID {
-		c.emit(Op{Kind: OpSetVLANVID, A: uint32(a.Value)})
-		tci = tci&^flow.VLANVID | uint16(a.Value)
-	} else {
-		c.emit(Op{Kind: OpSetVLANPCP, A: uint32(a.Value)})
-		tci = tci&^flow.VLANPCP | uint16(a.Value)<<flow.VLANPCPLow
-	}
-	c.key.SetOuterTag(tci)
-}
-
-func (c *composer) setEth(kind OpKind, word *uint64, a *flow.Action) {
-	mac := *word>>flow.ShiftEth&^a.Mask&flow.FullEth | a.Value
-	c.emit(Op{Kind: kind, B: mac, Mask: flow.FullEth})
-	*word = *word&^flow.MaskEth | mac<<flow.ShiftEth
+	return true
 }
 
 // resubmit looks up again in target, within the bounds.
 func (c *composer) resubmit(from, target uint8, port uint32) {
-	backward := target <= from
-	if c.resubmits == maxResubmits || backward && c.depth == maxResubmitDepth {
+	if c.resubmits == maxResubmits || c.depth == maxResubmitDepth {
 		c.exceeded = true
 		return
 	}
 	c.resubmits++
+	backward := target <= from
 	if backward {
 		c.depth++
 	}
@@ -183,18 +191,66 @@ func (c *composer) resubmit(from, target uint8, port uint32) {
 	}
 }
 
-// finish ends the program: without the edits that nobody sees, and with the reason if it outputs nothing.
-func (c *composer) finish() {
-	n := len(c.ops)
-	for n > 0 && !c.ops[n-1].output() {
-		n--
+// Port numbers of OpenFlow 1.0 that mean something else than a port (OpenFlow 1.0 §5.2.1): what a register that rules
+// output to may hold.
+var reservedPorts = map[uint64]OpKind{
+	0xfff8: OpInPort, 0xfffa: OpNormal, 0xfffb: OpFlood, 0xfffc: OpAll, 0xfffe: OpLocal,
+}
+
+// outputReg outputs to the port whose number a field holds. Other numbers than those of ports, and those wider than 16
+// bits, output nowhere, as in Open vSwitch.
+func (c *composer) outputReg(a *flow.Action) {
+	if !flow.Places[a.Src.Field].Need.Met(&c.key) {
+		return
 	}
+	n := a.Src.Get(&c.key)
+	if kind, ok := reservedPorts[n.Lo]; ok && n.Hi == 0 {
+		c.output(Op{Kind: kind})
+	} else if n.Hi == 0 && n.Lo >= 1 && n.Lo <= flow.MaxPort {
+		c.output(Op{Kind: OpOutput, A: uint32(n.Lo)})
+	}
+}
+
+// write adds an action to the action set, and keeps actset_output right: the port of the last output, unless there is a
+// group.
+func (c *composer) write(a *flow.Action) {
+	if len(c.set) == maxActionSet {
+		c.exceeded = true
+		return
+	}
+	w := *a
+	w.InSet = false
+	c.set = append(c.set, w)
+	switch {
+	case c.grouped:
+	case a.Kind == flow.ActionGroup:
+		c.grouped = true
+		c.setActsetOutput(0)
+	case a.Kind < flow.ActionGroup:
+		c.setActsetOutput(actsetPorts[a.Kind] | a.Port)
+	}
+}
+
+// actsetPorts are the numbers of what is no port (OpenFlow 1.3 §A.2.1).
+var actsetPorts = [flow.NumActionKinds]uint32{
+	flow.ActionInPort: 0xfffffff8, flow.ActionNormal: 0xfffffffa, flow.ActionFlood: 0xfffffffb, flow.ActionAll: 0xfffffffc,
+	flow.ActionLocal: flow.PortLocal,
+}
+
+// setActsetOutput sets what rules see as actset_output: 0 while it is unset.
+func (c *composer) setActsetOutput(port uint32) {
+	c.key[flow.WordMark] = c.key[flow.WordMark]&^0xffffffff | uint64(port)
+}
+
+// finish ends the program: without what nobody sees, and with the reason if it outputs nothing.
+func (c *composer) finish() {
 	var reason packet.DropReason
 	switch {
 	case c.exceeded:
 		reason = packet.DropResubmitLimit
-	case n > 0:
-		c.ops = c.ops[:n]
+	case c.stuck:
+		reason = packet.DropNoOutput
+	case c.prune():
 		return
 	case c.missed:
 		reason = packet.DropNoMatch
@@ -204,4 +260,71 @@ func (c *composer) finish() {
 		reason = packet.DropNoOutput
 	}
 	c.ops = append(c.ops[:0], Op{Kind: OpDrop, A: uint32(reason)})
+}
+
+// prune removes ops that no output follows on their copy of the packet, and copies that nobody needs. A meter counts for
+// every copy, since it may end them all. It reports whether anything is output.
+func (c *composer) prune() bool {
+	var keep [maxOps / 64]uint64
+	// For each copy that is open, walking backwards: its OpRestore, whether anything is output after it.
+	var restores [maxResubmitDepth + 1]struct {
+		at    int
+		after bool
+	}
+	nested, live, some := 0, false, false
+	for i := len(c.ops) - 1; i >= 0; i-- {
+		switch op := &c.ops[i]; {
+		case op.output():
+			live, some = true, true
+		case op.Kind == OpRestore:
+			restores[nested].at, restores[nested].after = i, live
+			nested++
+			live = false
+			continue
+		case op.Kind == OpSave:
+			nested--
+			r := &restores[nested]
+			live = live || r.after
+			if !r.after || !c.editsBetween(i, r.at, &keep) {
+				continue
+			}
+			keep[r.at/64] |= 1 << (r.at % 64)
+		case op.Kind == OpMeter:
+			if !some {
+				continue
+			}
+		case !live:
+			continue
+		}
+		keep[i/64] |= 1 << (i % 64)
+	}
+	n := 0
+	for i := range c.ops {
+		if keep[i/64]>>(i%64)&1 != 0 {
+			c.ops[n] = c.ops[i]
+			n++
+		}
+	}
+	c.ops = c.ops[:n]
+	return some
+}
+
+// editsBetween reports whether any op between the OpSave at from and its OpRestore at to that is kept changes the packet
+// that goes on behind it.
+func (c *composer) editsBetween(from, to int, keep *[maxOps / 64]uint64) bool {
+	nested := 0
+	for i := from + 1; i < to; i++ {
+		if keep[i/64]>>(i%64)&1 == 0 {
+			continue
+		}
+		switch op := &c.ops[i]; {
+		case op.Kind == OpSave:
+			nested++
+		case op.Kind == OpRestore:
+			nested--
+		case nested == 0 && op.edits():
+			return true
+		}
+	}
+	return false
 }

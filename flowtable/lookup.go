@@ -31,6 +31,7 @@ type Lookup struct {
 	programs programs
 	composer composer
 	seed     uint64
+	st       *state // of the last batch
 
 	refs      [packet.BatchSize]uint32 // programs
 	path      [packet.BatchSize]uint32
@@ -87,7 +88,8 @@ func (p *Pipeline) NewLookup(cfg LookupConfig) *Lookup {
 	defer p.mu.Unlock()
 	l.counters.Store(new([]*counterChunk))
 	l.growCounters(len(p.slab.chunks))
-	l.layout = p.state.Load().layout
+	l.st = p.state.Load()
+	l.layout = l.st.layout
 	l.cache.configure(l.layout)
 	l.stats.capacity = l.cache.capacity()
 	p.lookups = append(p.lookups, l)
@@ -141,6 +143,7 @@ func (l *Lookup) Batch(b *packet.Batch) {
 		atomic.StoreUint64(&l.active, l.p.state.Load().gen)
 		st := l.p.state.Load()
 		if layout = st.layout; layout == l.layout {
+			l.st = st
 			l.resolveAll(st, n, cut)
 			l.credit(b, n)
 			store(&l.active, 0)

@@ -9,6 +9,7 @@ import (
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"pgregory.net/rapid"
 	"weft/internal/packet"
@@ -22,7 +23,11 @@ type modelRule struct {
 }
 
 type model struct {
-	rules []*modelRule
+	rules  []*modelRule
+	groups map[uint32]*flow.Group
+	meters map[uint32]bool
+	live   map[uint32]bool                           // ports
+	choose func(g *flow.Group, key *flow.Key) uint32 // the bucket id that a select group takes, if some bucket is live
 }
 
 func (m *model) index(r *flow.Rule) int {
@@ -60,9 +65,10 @@ func (m *model) selects(f *flow.Filter, r *modelRule) bool {
 	if f.Strict && (r.Priority != f.Priority || r.Match != f.Match) || !f.Strict && !r.Match.Within(&f.Match) {
 		return false
 	}
-	return f.OutPort == flow.PortAny || slices.ContainsFunc(r.Actions, func(a flow.Action) bool {
+	has := func(f func(a flow.Action) bool) bool { return slices.ContainsFunc(r.Actions, f) }
+	return (f.OutPort == flow.PortAny || has(func(a flow.Action) bool {
 		return a.Kind == flow.ActionOutput && a.Port == f.OutPort || a.Kind == flow.ActionLocal && f.OutPort == flow.PortLocal
-	})
+	})) && (!f.ByOutGroup || has(func(a flow.Action) bool { return a.Kind == flow.ActionGroup && a.ID == f.OutGroup }))
 }
 
 func (m *model) delete(f *flow.Filter) {
@@ -70,8 +76,10 @@ func (m *model) delete(f *flow.Filter) {
 }
 
 func (m *model) modify(c *flow.Change) {
+	some := false
 	for _, r := range m.rules {
 		if m.selects(&c.Filter, r) {
+			some = true
 			r.Actions = c.Rule.Actions
 			if c.SetCookie {
 				r.Cookie = c.Rule.Cookie
@@ -81,6 +89,75 @@ func (m *model) modify(c *flow.Change) {
 			}
 		}
 	}
+	if !some && c.AddIfNone {
+		m.add(c.Rule)
+	}
+}
+
+// use tells whether an action uses group id.
+func usesGroup(id uint32) func(a flow.Action) bool {
+	return func(a flow.Action) bool { return a.Kind == flow.ActionGroup && a.ID == id }
+}
+
+func (m *model) groupMod(g *flow.GroupMod) {
+	if g.Command == flow.GroupDelete {
+		delete(m.groups, g.Group.ID)
+		m.rules = slices.DeleteFunc(m.rules, func(r *modelRule) bool {
+			return slices.ContainsFunc(r.Actions, usesGroup(g.Group.ID))
+		})
+		return
+	}
+	m.groups[g.Group.ID] = &g.Group
+}
+
+// sound reports whether every group and meter that is named exists, and groups form no loops.
+func (m *model) sound() bool {
+	for _, r := range m.rules {
+		for _, a := range r.Actions {
+			if a.Kind == flow.ActionGroup && m.groups[a.ID] == nil || a.Kind == flow.ActionMeter && !m.meters[a.ID] {
+				return false
+			}
+		}
+	}
+	for id := range m.groups {
+		if !m.endsWithin(id, len(m.groups)) {
+			return false
+		}
+	}
+	return true
+}
+
+// endsWithin reports whether no chain of groups from id on is longer than n.
+func (m *model) endsWithin(id uint32, n int) bool {
+	g := m.groups[id]
+	if g == nil || n == 0 {
+		return false
+	}
+	for _, b := range g.Buckets {
+		if b.WatchGroup != flow.NoGroup && !m.endsWithin(b.WatchGroup, n-1) {
+			return false
+		}
+		for _, a := range b.Actions {
+			if a.Kind == flow.ActionGroup && !m.endsWithin(a.ID, n-1) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (m *model) alive(g *flow.Group, b *flow.Bucket) bool {
+	if g.Type == flow.GroupSelect && b.Weight == 0 {
+		return false
+	}
+	if b.WatchPort == 0 && b.WatchGroup == flow.NoGroup {
+		return true
+	}
+	if m.live[b.WatchPort] {
+		return true
+	}
+	w := m.groups[b.WatchGroup]
+	return w != nil && slices.ContainsFunc(w.Buckets, func(o flow.Bucket) bool { return m.alive(w, &o) })
 }
 
 func (m *model) best(table uint8, k *flow.Key) *modelRule {
@@ -91,138 +168,6 @@ func (m *model) best(table uint8, k *flow.Key) *modelRule {
 		}
 	}
 	return best
-}
-
-// modelRun is one packet's way through the model.
-type modelRun struct {
-	m        *model
-	key      flow.Key
-	ops      []Op
-	met      []*modelRule
-	missed   bool
-	dropped  bool
-	depth    int
-	steps    int
-	exceeded bool
-}
-
-func (m *model) run(k flow.Key) ([]Op, []*modelRule) {
-	r := &modelRun{m: m, key: k}
-	r.table(0, k.InPort())
-	for len(r.ops) > 0 && r.ops[len(r.ops)-1].Kind > OpLocal {
-		r.ops = r.ops[:len(r.ops)-1]
-	}
-	reason := packet.DropNoOutput
-	switch {
-	case r.exceeded:
-		reason = packet.DropResubmitLimit
-	case len(r.ops) > 0:
-		return r.ops, r.met
-	case r.missed:
-		reason = packet.DropNoMatch
-	case r.dropped:
-		reason = packet.DropByRule
-	}
-	return []Op{{Kind: OpDrop, A: uint32(reason)}}, r.met
-}
-
-func (r *modelRun) table(table uint8, port uint32) {
-	k := r.key
-	k[flow.WordPort] = k[flow.WordPort]&0xffffffff | uint64(port)<<32
-	rule := r.m.best(table, &k)
-	if rule == nil {
-		r.missed = true
-		return
-	}
-	r.met = append(r.met, rule)
-	r.dropped = r.dropped || len(rule.Actions) == 0
-	for _, a := range rule.Actions {
-		if !r.exceeded {
-			r.action(table, a)
-		}
-	}
-}
-
-func (r *modelRun) op(kind OpKind, a uint32, b uint64) {
-	r.ops = append(r.ops, Op{Kind: kind, A: a, B: b})
-}
-
-func (r *modelRun) action(table uint8, a flow.Action) {
-	tag, inner := r.key[flow.WordPort]&0xffff, r.key[flow.WordDst]&0xffff
-	setTags := func(outer, inner uint64) {
-		r.key[flow.WordPort] = r.key[flow.WordPort]&^0xffff | outer
-		r.key[flow.WordDst] = r.key[flow.WordDst]&^0xffff | inner
-	}
-	push := func(tpid uint32) {
-		r.op(OpPushVLAN, tpid, 0)
-		setTags(0x1000, tag)
-		tag, inner = 0x1000, tag
-	}
-	switch a.Kind {
-	case flow.ActionOutput:
-		r.op(OpOutput, a.Port, 0)
-	case flow.ActionInPort:
-		r.op(OpInPort, 0, 0)
-	case flow.ActionFlood:
-		r.op(OpFlood, 0, 0)
-	case flow.ActionAll:
-		r.op(OpAll, 0, 0)
-	case flow.ActionNormal:
-		r.op(OpNormal, 0, 0)
-	case flow.ActionLocal:
-		r.op(OpLocal, 0, 0)
-	case flow.ActionPushVLAN:
-		push(uint32(a.Value))
-	case flow.ActionPopVLAN:
-		if tag != 0 {
-			r.op(OpPopVLAN, 0, 0)
-			setTags(inner, 0)
-		}
-	case flow.ActionModVLANVID, flow.ActionSetVLANVID:
-		if tag == 0 {
-			push(0x8100)
-		}
-		r.op(OpSetVLANVID, uint32(a.Value), 0)
-		setTags(tag&0xf000|a.Value, inner)
-	case flow.ActionModVLANPCP, flow.ActionSetVLANPCP:
-		if tag == 0 {
-			push(0x8100)
-		}
-		r.op(OpSetVLANPCP, uint32(a.Value), 0)
-		setTags(tag&0x1fff|a.Value<<13, inner)
-	case flow.ActionModEthSrc, flow.ActionSetEthSrc:
-		mac := r.key[flow.WordSrc]>>16&^a.Mask | a.Value
-		r.op(OpSetEthSrc, 0, mac)
-		r.ops[len(r.ops)-1].Mask = flow.FullEth
-		r.key[flow.WordSrc] = r.key[flow.WordSrc]&0xffff | mac<<16
-	case flow.ActionModEthDst, flow.ActionSetEthDst:
-		mac := r.key[flow.WordDst]>>16&^a.Mask | a.Value
-		r.op(OpSetEthDst, 0, mac)
-		r.ops[len(r.ops)-1].Mask = flow.FullEth
-		r.key[flow.WordDst] = r.key[flow.WordDst]&0xffff | mac<<16
-	case flow.ActionResubmit, flow.ActionGotoTable:
-		r.resubmit(table, a)
-	}
-}
-
-func (r *modelRun) resubmit(table uint8, a flow.Action) {
-	port, target := r.key.InPort(), a.Table
-	if a.Kind == flow.ActionResubmit && a.Port != flow.SamePort {
-		port = a.Port
-	}
-	if target == flow.SameTable {
-		target = table
-	}
-	if r.steps == 4096 || target <= table && r.depth == 64 {
-		r.exceeded = true
-		return
-	}
-	r.steps++
-	if target <= table {
-		r.depth++
-		defer func() { r.depth-- }()
-	}
-	r.table(target, port)
 }
 
 // Generators. Values come from small sets, so that rules meet packets and each other.
@@ -256,6 +201,9 @@ func genMatch(t *rapid.T) string {
 	}
 	if chance(t, 20) {
 		s += "dl_dst=" + ofctl.FormatMAC(oneOf(t, someMACs...)) + oneOf(t, someMasks...) + ","
+	}
+	if chance(t, 10) {
+		s += oneOf(t, "reg0=2,", "reg0=0x100/0x100,", "metadata=7,", "metadata=5/7,", "reg1=0x1/0xff,", "tun_id=5,", "pkt_mark=9,")
 	}
 	kind := s
 	if i := slices.IndexFunc([]byte(s), func(c byte) bool { return c == ',' }); i >= 0 {
@@ -296,23 +244,100 @@ func genMatch(t *rapid.T) string {
 
 const modelTables = 4
 
-// genActions draws actions that are right in table.
-func genActions(t *rapid.T, table int) string {
+// someActions are right for some packets.
+var someActions = []string{
+	"output:1", "output:2", "output:3", "4", "flood", "all", "normal", "local", "in_port", "output:1", "output:2",
+	"pop_vlan", "pop_vlan", "push_vlan:0x8100", "set_field:9->vlan_vid", "push_vlan:0x88a8", "mod_vlan_vid:5",
+	"mod_vlan_vid:7", "mod_vlan_pcp:3", "set_field:2->vlan_pcp", "load:3->NXM_OF_VLAN_TCI[0..3]",
+	"set_field:0x1005->vlan_tci", "set_field:0->vlan_tci", "move:NXM_NX_REG1[0..11]->NXM_OF_VLAN_TCI[0..11]",
+	"move:NXM_OF_VLAN_TCI[]->NXM_NX_REG1[0..15]",
+	"mod_dl_src:02:00:00:00:00:02", "mod_dl_dst:ff:ff:ff:ff:ff:ff", "set_field:02:00:00:00:00:01->eth_dst",
+	"set_field:00:00:00:00:00:03/00:00:00:00:00:03->eth_src", "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]",
+	"resubmit(,1)", "resubmit(,2)", "resubmit(2,1)", "resubmit(,3)", "resubmit:3", "resubmit(1,0)",
+	"mod_nw_src:10.0.0.1", "mod_nw_dst:10.0.1.2", "mod_nw_tos:184", "mod_nw_ecn:1", "mod_nw_ttl:1", "mod_tp_src:53",
+	"mod_tp_dst:80", "dec_ttl", "dec_ttl", "set_field:10.0.0.0/8->ip_src", "set_field:5->ip_dscp",
+	"set_field:2001:db8::1:0:2->ipv6_dst", "set_field:0x5->ipv6_label", "set_field:2->tcp_src", "set_field:80->udp_dst",
+	"set_field:1->icmp_code", "set_field:2->arp_op", "set_field:10.0.0.1->arp_spa", "set_field:02:00:00:00:00:01->arp_tha",
+	"load:1->NXM_OF_IP_DST[0..7]", "move:NXM_OF_IP_SRC[]->NXM_OF_IP_DST[]", "move:NXM_NX_IP_TTL[]->NXM_NX_REG1[0..7]",
+	"push_mpls:0x8847", "push_mpls:0x8848", "pop_mpls:0x0800", "pop_mpls:0x8847", "set_mpls_label:7", "set_mpls_tc:2",
+	"set_mpls_ttl:1", "dec_mpls_ttl", "set_field:6->mpls_label",
+	"load:0x2->NXM_NX_REG0[]", "set_field:0x100/0x100->reg0", "move:NXM_OF_IN_PORT[]->NXM_NX_REG0[0..15]", "output:reg0",
+	"output:NXM_NX_REG0[0..3]", "set_tunnel:5", "set_field:7->metadata", "load:0->NXM_OF_IN_PORT[]",
+	"set_field:2->in_port", "set_field:9->pkt_mark", "note:01", "exit", "group:1", "group:2", "group:3",
+}
+
+// setActions are those that write_actions and buckets take.
+var setActions = []string{
+	"output:1", "output:2", "normal", "in_port", "pop_vlan", "push_vlan:0x8100", "mod_vlan_vid:6", "mod_dl_src:02:00:00:00:00:02",
+	"dec_ttl", "mod_nw_dst:10.0.0.1", "mod_tp_dst:80", "load:0x3->NXM_NX_REG0[]", "resubmit(,2)", "resubmit(,3)",
+	"push_mpls:0x8847", "move:NXM_OF_ETH_DST[]->NXM_OF_ETH_SRC[]", "mod_nw_tos:4", "set_mpls_ttl:9",
+}
+
+// genActions draws actions that are right in table, for packets that match.
+func genActions(t *rapid.T, table int, match string) string {
 	s := ""
-	for range rapid.IntRange(0, 4).Draw(t, "actions") {
-		s += "," + oneOf(t, "output:1", "output:2", "output:3", "4", "flood", "all", "normal", "local", "in_port",
-			"pop_vlan", "pop_vlan", "push_vlan:0x8100,set_field:9->vlan_vid", "push_vlan:0x88a8", "mod_vlan_vid:5",
-			"mod_vlan_vid:7", "mod_vlan_pcp:3", "mod_dl_src:02:00:00:00:00:02", "mod_dl_dst:ff:ff:ff:ff:ff:ff",
-			"set_field:02:00:00:00:00:01->eth_dst", "set_field:00:00:00:00:00:03/00:00:00:00:00:03->eth_src",
-			"resubmit(,1)", "resubmit(,2)", "resubmit(2,1)", "resubmit(,3)", "resubmit:3", "resubmit(1,0)")
+	try := func(more string) {
+		all := strings.TrimPrefix(s+","+more, ",")
+		if _, err := ofctl.ParseRule(fmt.Sprintf("table=%d,%sactions=%s", table, match, all), nil); err == nil {
+			s = all
+		}
+	}
+	if chance(t, 5) {
+		try("meter:1")
+	}
+	for range rapid.IntRange(0, 6).Draw(t, "actions") {
+		try(oneOf(t, someActions...))
+	}
+	if chance(t, 5) {
+		try("clear_actions")
+	}
+	if chance(t, 15) {
+		try("write_actions(" + oneOf(t, setActions...) + "," + oneOf(t, append(setActions, "group:1", "group:3")...) + ")")
+	}
+	if chance(t, 5) {
+		try("write_metadata:5/7")
 	}
 	if table < modelTables-1 && chance(t, 30) {
-		s += fmt.Sprintf(",goto_table:%d", rapid.IntRange(table+1, modelTables-1).Draw(t, "goto"))
+		try(fmt.Sprintf("goto_table:%d", rapid.IntRange(table+1, modelTables-1).Draw(t, "goto")))
 	}
 	if s == "" {
 		return "actions=drop"
 	}
-	return "actions=" + s[1:]
+	return "actions=" + s
+}
+
+// genGroup draws a group. Those with a lower number may name those with a higher.
+func genGroup(t *rapid.T, id uint32) flow.Group {
+	s := fmt.Sprintf("group_id=%d,type=%s", id, oneOf(t, "all", "select", "select", "ff", "indirect"))
+	kind := s[strings.LastIndexByte(s, '=')+1:]
+	n := rapid.IntRange(1, 3).Draw(t, "buckets")
+	if kind == "indirect" {
+		n = 1
+	}
+	for range n {
+		s += ",bucket="
+		if kind == "select" {
+			s += fmt.Sprintf("weight:%d,", rapid.IntRange(0, 3).Draw(t, "weight"))
+		}
+		if kind == "ff" || kind == "select" && chance(t, 30) {
+			s += oneOf(t, "watch_port:1,", "watch_port:2,", "watch_port:3,")
+		}
+		if kind == "ff" && id < 3 && chance(t, 20) {
+			s += "watch_group:3,"
+		}
+		for range rapid.IntRange(1, 3).Draw(t, "actions") {
+			s += oneOf(t, setActions...) + ","
+		}
+		if id < 3 && chance(t, 20) {
+			s += fmt.Sprintf("group:%d,", id+1)
+		}
+		s = strings.TrimSuffix(s, ",")
+	}
+	g, err := ofctl.ParseGroup(s, nil)
+	if err != nil {
+		t.Fatalf("generator: %s: %v", s, err)
+	}
+	return *g
 }
 
 // slotOf is a table and a priority, which in a generated world belong to one match for ever: what happens when
@@ -327,7 +352,7 @@ func genRule(t *rapid.T, taken map[slotOf]flow.Match) *flow.Rule {
 	table := oneOf(t, 0, 0, 0, 1, 2, 3)
 	match := genMatch(t)
 	r, err := ofctl.ParseRule(fmt.Sprintf("table=%d,priority=%d,cookie=%d,%s%s", table, rapid.IntRange(0, 30).Draw(t, "priority"),
-		rapid.IntRange(0, 3).Draw(t, "cookie"), match, genActions(t, table)), nil)
+		rapid.IntRange(0, 3).Draw(t, "cookie"), match, genActions(t, table, match)), nil)
 	if err != nil {
 		t.Fatalf("generator: %v", err)
 	}

@@ -4,8 +4,8 @@ package flowtable
 type OpKind uint8
 
 // The ops. Those that output do so with the packet as the ops before them made it. Those that set a field change the
-// bits of Mask to those of B, which lie where they do in the field's own value; the packet is of the kind that has the
-// field, as far as its header window tells, and checksums that cover the field are brought up to date.
+// bits of Mask to those of B, which lie where they do in the field's own value, and B has no others; the packet is of the
+// kind that has the field, as far as its header window tells, and checksums that cover the field are brought up to date.
 const (
 	OpOutput OpKind = iota // to port A; the executor skips it when A is the batch's InPort (OpenFlow 1.3 §5.12)
 	OpInPort               // to the port of arrival
@@ -47,8 +47,12 @@ const (
 
 	OpSave    // remember the packet as it is: the ops up to the matching OpRestore work on a copy
 	OpRestore // go on with the packet as it was at the matching OpSave
-	OpMeter   // pass meter A, or end here with packet.DropMeter
+	OpMeter   // pass Lookup.Meter(A), or end here with packet.DropMeter
 	OpDrop    // A is the packet.DropReason; always alone
+
+	// OpSetInPort: to the ops from here on, port A is the port of arrival, for OpInPort as well, even if there is no such
+	// port. OpRestore takes this back as well.
+	OpSetInPort
 )
 
 // MaxSaves is how many packets a program remembers at once.
@@ -65,3 +69,6 @@ type Op struct {
 
 // output reports whether o sends the packet somewhere.
 func (o *Op) output() bool { return o.Kind <= OpLocal }
+
+// edits reports whether o changes what the ops behind it do.
+func (o *Op) edits() bool { return o.Kind > OpLocal && o.Kind < OpSave || o.Kind == OpSetInPort }

@@ -31,7 +31,11 @@ type Pipeline struct {
 	rules   int
 	serial  uint64
 	lookups []*Lookup
-	timed   map[uint32]struct{} // slots of live rules with a timeout
+	timed   map[uint32]struct{}            // slots of live rules with a timeout
+	users   map[target]map[uint32]struct{} // slots of live rules by the groups and meters that they use
+	groups  groupTable                     // as published
+	meters  map[uint32]*meterEntry         // as published
+	live    map[uint32]bool                // ports that have a link
 
 	removed  []grace // invisible from a generation on, still linked
 	unlinked []grace // not linked any more, not yet free
@@ -61,6 +65,8 @@ func NewPipeline(cfg Config) *Pipeline {
 		seed:  rand.Uint64() | 1,
 		byID:  make(map[uint32]*tuple),
 		timed: make(map[uint32]struct{}),
+		users: make(map[target]map[uint32]struct{}),
+		live:  make(map[uint32]bool),
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -81,6 +87,15 @@ type txn struct {
 	dirty   [flow.NumTables]bool // the list of tuples changes
 	changed []tableMatch
 	all     bool
+
+	groups        groupTable
+	groupsChanged bool
+	newGroups     []*group // made by the transaction
+	oldGroups     []*group // replaced or deleted by it
+	meters        map[uint32]*meterEntry
+	metersChanged bool
+	takenSlots    map[uint32]bool // of meters in the last state
+	nextMeter     uint32          // the first place that may be free
 }
 
 // tableMatch is the match of a rule that changed, and its table.
@@ -91,7 +106,7 @@ type tableMatch struct {
 
 func (p *Pipeline) begin() *txn {
 	p.reclaim()
-	return &txn{p: p, gen: p.state.Load().gen + 1, now: p.now()}
+	return &txn{p: p, gen: p.state.Load().gen + 1, now: p.now(), groups: p.groups, meters: p.meters}
 }
 
 // note remembers that match changed, for the log.
@@ -109,6 +124,7 @@ func (x *txn) changeSet() *changeSet {
 	if set.all {
 		return set
 	}
+	rewritable := x.p.actions.rewritable()
 	for _, c := range x.changed {
 		if x.p.actions.chained == 0 {
 			// Without resubmit and goto_table, now and before, only table 0 is looked at, with the packet's own key.
@@ -165,15 +181,10 @@ func (x *txn) insert(r *flow.Rule, created time.Time) (uint32, error) {
 	if p.rules >= MaxRules {
 		return noSlot, fmt.Errorf("flowtable: the pipeline is full: it holds %d rules", MaxRules)
 	}
-	slot, grew := p.slab.alloc()
-	if grew {
-		for _, l := range p.lookups {
-			l.growCounters(len(p.slab.chunks))
-		}
+	if err := x.checkTargets(r.Actions); err != nil {
+		return noSlot, err
 	}
-	for _, l := range p.lookups {
-		l.clearCounter(slot)
-	}
+	slot := p.newSlot()
 	p.serial++
 	t := p.tupleFor(r.Table, &r.Match.Mask)
 	c := p.slab.chunks.at(slot)
@@ -214,6 +225,12 @@ func (x *txn) count(slot uint32, c *record) {
 	if c.idle != 0 || c.hard != 0 {
 		p.timed[slot] = struct{}{}
 	}
+	for _, t := range p.actions.chunks.at(c.actions).targets {
+		if p.users[t] == nil {
+			p.users[t] = make(map[uint32]struct{})
+		}
+		p.users[t][slot] = struct{}{}
+	}
 }
 
 // uncount is the opposite.
@@ -229,6 +246,11 @@ func (x *txn) uncount(slot uint32, c *record) {
 	}
 	p.rules--
 	delete(p.timed, slot)
+	for _, t := range p.actions.chunks.at(c.actions).targets {
+		if delete(p.users[t], slot); len(p.users[t]) == 0 {
+			delete(p.users, t)
+		}
+	}
 }
 
 // abort undoes everything that was done since begin.
@@ -253,17 +275,23 @@ func (x *txn) abort() {
 		c.succ = noSlot
 		x.count(slot, c)
 	}
+	for _, g := range x.newGroups {
+		p.dropGroup(g, x.gen)
+	}
 	p.reclaim()
 }
 
 // commit publishes the transaction.
 func (x *txn) commit() {
 	p := x.p
-	if len(x.added)+len(x.removed) == 0 {
+	if len(x.added)+len(x.removed) == 0 && !x.groupsChanged && !x.metersChanged {
 		return
 	}
 	old := p.state.Load()
-	st := &state{gen: x.gen, recs: p.slab.chunks, actions: p.actions.chunks, tables: old.tables, log: old.log}
+	st := &state{
+		gen: x.gen, recs: p.slab.chunks, actions: p.actions.chunks, tables: old.tables, log: old.log,
+		groups: x.groups, meters: old.meters, meterSlots: old.meterSlots,
+	}
 	for i, dirty := range x.dirty {
 		if dirty {
 			st.tables[i] = p.sortedTuples(uint8(i))
@@ -275,8 +303,18 @@ func (x *txn) commit() {
 	}
 	p.widen(x.now.Unix())
 	st.layout = p.wide
+	x.publishMeters(st)
+	p.groups = x.groups
 	p.clock.Store(uint64(x.now.Unix()))
 	p.state.Store(st)
+	x.dropOldGroups()
+}
+
+// dropOldGroups gives back what the groups had that are gone, those that came and went in this transaction included.
+func (x *txn) dropOldGroups() {
+	for _, g := range x.oldGroups {
+		x.p.dropGroup(g, x.gen)
+	}
 }
 
 // sortedTuples lists a table's tuples that have rules, highest priority first, and brings the table's union up to date.

@@ -8,6 +8,7 @@ import (
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -34,6 +35,20 @@ func newWorld() *world {
 		taken: map[slotOf]flow.Match{},
 	}
 	w.p = NewPipeline(Config{Now: func() time.Time { return w.now }})
+	w.m = model{
+		groups: map[uint32]*flow.Group{}, meters: map[uint32]bool{1: true}, live: map[uint32]bool{},
+		choose: func(g *flow.Group, key *flow.Key) uint32 {
+			real := w.p.groups[g.ID]
+			if i := real.choose(selectHash(key)); i >= 0 {
+				return real.buckets[i].id
+			}
+			return 0
+		},
+	}
+	meter := flow.Meter{ID: 1, Flags: flow.MeterPktps, Bands: []flow.Band{{Rate: 1}}}
+	if err := w.p.Apply([]flow.Change{{Meter: &flow.MeterMod{Meter: meter}}}); err != nil {
+		panic(err)
+	}
 	w.lookups = []*Lookup{
 		w.p.NewLookup(LookupConfig{CacheEntries: 1}),
 		w.p.NewLookup(LookupConfig{CacheEntries: -1}),
@@ -59,11 +74,9 @@ func (w *world) send(t *rapid.T) {
 		for i, f := range frames {
 			var k flow.Key
 			flow.ExtractPacket(w.batch.Packet(i), port, &k)
-			want, met := w.m.run(k)
-			if !slices.Equal(l.Ops(i), want) {
-				t.Fatalf("frame %x from port %d (cached %v):\n got  %v\n want %v", []byte(f), port, l.cached, l.Ops(i), want)
-			}
-			for _, rule := range met {
+			run := w.m.run(k)
+			w.compare(t, l.Ops(i), k, run)
+			for _, rule := range run.met {
 				rule.packets++
 				rule.bytes += uint64(len(f))
 			}
@@ -76,6 +89,95 @@ func (w *world) send(t *rapid.T) {
 	}
 }
 
+// compare executes ops and compares what goes out with the model's.
+func (w *world) compare(t *rapid.T, ops []Op, k flow.Key, run *modelRun) {
+	out, reason := execute(ops, k)
+	if run.exceeded || run.stuck {
+		run.out = nil
+	}
+	if !slices.Equal(out, run.out) || len(out) == 0 && reason != run.reason() {
+		for _, r := range w.m.rules {
+			t.Log(ofctl.FormatRule(&r.Rule, nil))
+		}
+		for _, g := range w.m.groups {
+			t.Log(ofctl.FormatGroup(g, nil))
+		}
+		t.Fatalf("key %x:\n ops  %v\n got  %v %v\n want %v %v", k, ops, out, reason, run.out, run.reason())
+	}
+}
+
+// genKey draws the key of a packet of any kind, more of them than frames are there.
+func genKey(r *rand.Rand) flow.Key {
+	pick := func(list ...uint64) uint64 { return list[r.IntN(len(list))] }
+	var k flow.Key
+	k.SetInPort(uint32(1 + r.IntN(3)))
+	k.SetEthType(uint16(pick(0x0800, 0x0800, 0x86dd, 0x0806, 0x8847, 0x8848, 0x88cc)))
+	k[flow.WordPort] |= pick(0, 0x1005, 0x3007, 0x1000)
+	if k.OuterTag() != 0 {
+		k[flow.WordDst] |= pick(0, 0x1009)
+	}
+	k[flow.WordDst] |= someMACs[r.IntN(len(someMACs))] << 16
+	k[flow.WordSrc] |= someMACs[r.IntN(len(someMACs))] << 16
+	v6 := k.EthType() == 0x86dd
+	if k.IsMPLS() {
+		lse := func(bottom uint64) uint64 { return pick(7, 9)<<12 | pick(0, 3)<<9 | bottom<<8 | pick(0, 1, 2, 64) }
+		switch r.IntN(4) {
+		case 0:
+			k[flow.WordMPLS] = lse(1) << 32
+		case 1:
+			k[flow.WordMPLS] = lse(0)<<32 | lse(1)
+		case 2:
+			k[flow.WordMPLS], k[flow.WordLabel] = lse(0)<<32|lse(0), lse(1)<<32
+		case 3:
+			k[flow.WordMPLS], k[flow.WordLabel] = lse(0)<<32|lse(0), lse(0)<<32
+		}
+		v6 = r.IntN(2) == 0
+	}
+	proto := pick(6, 17, 1, 58, 132, 47, 0)
+	if k.EthType() == 0x0806 {
+		proto = pick(0, 1, 2)
+	}
+	k[flow.WordL4] = proto<<56 | pick(0, 184, 1)<<48 | pick(0, 1, 2, 64)<<40
+	if k.EthType() == 0x0806 {
+		k[flow.WordL4] = proto << 56
+		k[flow.WordSHA], k[flow.WordTHA] = someMACs[0]<<16, someMACs[1]<<16
+	} else if frag := pick(0, 0, 0, 1, 3); frag < 3 {
+		k[flow.WordL4] |= frag<<32 | pick(8, 53, 1000, 135)<<16 | pick(0, 1, 80, 2000)
+	} else {
+		k[flow.WordL4] |= frag << 32
+	}
+	if v6 {
+		k[flow.WordIPv6S], k[flow.WordIPv6D+1] = 0x20010db8<<32, pick(1, 0x100000002)
+		k[flow.WordLabel] |= pick(0, 5)
+	} else {
+		k[flow.WordIPv4] = pick(0x0a000001, 0x0a000102)<<32 | pick(0x0a000001, 0x0a000002)
+	}
+	return k
+}
+
+// compose composes programs of keys that no frame has to have.
+func (w *world) compose(t *rapid.T) {
+	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 8))
+	st := w.p.state.Load()
+	c := newComposer()
+	for range 20 {
+		k := genKey(r)
+		masked := k
+		for i := range masked {
+			masked[i] &= st.layout.union[i]
+		}
+		c.compose(st, &masked)
+		w.compare(t, c.ops, k, w.m.run(k))
+	}
+}
+
+// link changes whether a port has a link.
+func (w *world) link(t *rapid.T) {
+	port, live := uint32(rapid.IntRange(1, 3).Draw(t, "port")), chance(t, 50)
+	w.p.SetPortLive(port, live)
+	w.m.live[port] = live
+}
+
 // change makes a random transaction in both.
 func (w *world) change(t *rapid.T) {
 	var changes []flow.Change
@@ -84,23 +186,33 @@ func (w *world) change(t *rapid.T) {
 		c := w.genChange(t)
 		changes = append(changes, c)
 	}
-	next := model{}
+	next := w.m
+	next.rules, next.groups = nil, maps.Clone(w.m.groups)
 	for _, r := range before {
 		clone := *r
 		next.rules = append(next.rules, &clone)
 	}
 	valid := true
 	for i := range changes {
-		switch changes[i].Command {
-		case flow.Add:
-			next.add(changes[i].Rule)
-		case flow.Delete:
-			next.delete(&changes[i].Filter)
-		case flow.Modify:
-			next.modify(&changes[i])
+		c := &changes[i]
+		switch {
+		case c.Group != nil:
+			next.groupMod(c.Group)
+		case c.Command == flow.Add:
+			next.add(c.Rule)
+		case c.Command == flow.Delete:
+			next.delete(&c.Filter)
+		case c.Command == flow.Modify:
+			next.modify(c)
 		}
-		valid = valid && !slices.ContainsFunc(next.rules, func(r *modelRule) bool { return r.Validate() != nil })
+		// Rules are checked one by one, groups as a whole at the end.
+		valid = valid && !slices.ContainsFunc(next.rules, func(r *modelRule) bool {
+			return r.Validate() != nil || slices.ContainsFunc(r.Actions, func(a flow.Action) bool {
+				return a.Kind == flow.ActionGroup && next.groups[a.ID] == nil
+			})
+		})
 	}
+	valid = valid && next.sound()
 	err := w.p.Apply(changes)
 	if (err == nil) != valid {
 		t.Fatalf("Apply: %v, want success %v", err, valid)
@@ -122,14 +234,25 @@ func (w *world) genChange(t *rapid.T) flow.Change {
 		if chance(t, 20) {
 			f.Cookie, f.CookieMask = 1, 1
 		}
+		if chance(t, 10) {
+			f.ByOutGroup, f.OutGroup = true, 1
+		}
 		return f
 	}
-	switch rapid.IntRange(0, 9).Draw(t, "command") {
+	switch rapid.IntRange(0, 12).Draw(t, "command") {
 	case 0, 1:
 		return flow.Change{Command: flow.Delete, Filter: filter()}
 	case 2:
 		r := genRule(t, w.taken)
-		return flow.Change{Command: flow.Modify, Rule: r, Filter: filter(), SetCookie: chance(t, 30)}
+		return flow.Change{
+			Command: flow.Modify, Rule: r, Filter: filter(), SetCookie: chance(t, 30), AddIfNone: chance(t, 50),
+		}
+	case 3, 4, 5:
+		m := flow.GroupMod{Command: flow.GroupAddOrModify, Group: genGroup(t, uint32(rapid.IntRange(1, 3).Draw(t, "group")))}
+		if chance(t, 25) {
+			m.Command = flow.GroupDelete
+		}
+		return flow.Change{Group: &m}
 	default:
 		return flow.Change{Command: flow.Add, Rule: genRule(t, w.taken)}
 	}
@@ -146,8 +269,15 @@ func (w *world) replaceAll(t *rapid.T) {
 	for range rapid.IntRange(0, 30).Draw(t, "new") {
 		rules = append(rules, genRule(t, w.taken))
 	}
-	if err := w.p.ReplaceAll(rules); err != nil {
-		t.Fatalf("ReplaceAll: %v", err)
+	names := slices.ContainsFunc(rules, func(r *flow.Rule) bool {
+		return slices.ContainsFunc(r.Actions, func(a flow.Action) bool {
+			return a.Kind == flow.ActionGroup && w.m.groups[a.ID] == nil
+		})
+	})
+	if err := w.p.ReplaceAll(rules); (err != nil) != names {
+		t.Fatalf("ReplaceAll: %v, names a missing group: %v", err, names)
+	} else if err != nil {
+		return
 	}
 	w.m.replaceAll(rules)
 }
@@ -189,6 +319,8 @@ func TestPipelineDoesWhatTheModelDoes(t *testing.T) {
 			"failing":    w.failing,
 			"churn":      w.churn,
 			"tick":       w.tick,
+			"compose":    w.compose,
+			"link":       w.link,
 			"": func(t *rapid.T) {
 				checkCounters(t, w.p, &w.m)
 			},

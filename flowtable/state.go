@@ -15,6 +15,10 @@ type state struct {
 	actions actionLists
 	tables  [flow.NumTables][]tupleRef
 	log     [logLength]*changeSet // what the last generations changed, by gen % logLength
+
+	groups     groupTable
+	meters     []*Meter          // by the place that OpMeter names
+	meterSlots map[uint32]uint32 // places by meter
 }
 
 // tupleRef is a tuple with the highest priority in it, in falling order of that.
@@ -86,14 +90,6 @@ type changeSet struct {
 	gen     uint64
 	all     bool
 	matches []flow.Match
-}
-
-// rewritable is the mask of the bits of a key that actions change on its way from table to table. A rule in a later
-// table may see other values there than the packet has.
-var rewritable = flow.Key{
-	flow.WordPort: 0xffffffff<<flow.ShiftInPort | flow.MaskTag,
-	flow.WordDst:  flow.MaskEth | flow.MaskTag,
-	flow.WordSrc:  flow.MaskEth,
 }
 
 // unaffected reports whether what key, masked by the union of all matches, resolved to in generation gen still holds.

@@ -2,6 +2,7 @@ package pmd
 
 import (
 	"math"
+	"math/bits"
 	"sync/atomic"
 	"time"
 
@@ -122,4 +123,15 @@ func readBoth() (cycles uint64, at time.Time) {
 		}
 	}
 	return cycles, at
+}
+
+// tscClock turns the TSC into nanoseconds: a factor with 32 bits behind the point.
+type tscClock uint64
+
+func newTSCClock(hz uint64) tscClock { return tscClock(uint64(time.Second) << 32 / hz) }
+
+// nanoseconds since the TSC was zero.
+func (c tscClock) nanoseconds(cycles uint64) int64 {
+	hi, lo := bits.Mul64(cycles, uint64(c))
+	return int64(hi<<32 | lo>>32)
 }

@@ -73,7 +73,7 @@ func (t *thread) loop() {
 			if q.suspended.Load() {
 				continue
 			}
-			n := t.pollQueue(q, b)
+			n := t.pollQueue(q, b, last)
 			now := sys.Cycles()
 			spent := now - last
 			last = now
@@ -115,11 +115,11 @@ func (t *thread) loop() {
 }
 
 // pollQueue is one queue's turn. The stage is noted for the case of a fault.
-func (t *thread) pollQueue(q *polledQueue, b *packet.Batch) int {
+func (t *thread) pollQueue(q *polledQueue, b *packet.Batch, now uint64) int {
 	t.current, t.stage = q, StageReceive
 	n := q.rx.Receive(b)
 	if n != 0 {
-		b.InPort = q.port
+		b.InPort, b.Time = q.port, t.clock.nanoseconds(now)
 		t.stage = StageProcess
 		t.processor.Process(b)
 		t.stage = StageRelease

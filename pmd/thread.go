@@ -21,6 +21,7 @@ type thread struct {
 	// Constant once started.
 	id, cpu, node int
 	tid           int
+	clock         tscClock
 	topo          *numa.Topology
 	gapLimits     gapLimits
 	newProcessor  func(thread, cpu, node int) Processor

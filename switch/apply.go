@@ -266,7 +266,10 @@ func (br *bridge) reshape(cfg Bridge) {
 
 // newBridge makes a bridge without ports and rules.
 func newBridge(cfg Bridge) *bridge {
-	br := &bridge{cfg: cfg, fdb: newFDB(cfg.MACLimit, cfg.MACAgeing), ports: make(map[uint32]*port), dirty: true}
+	br := &bridge{
+		cfg: cfg, fdb: newFDB(cfg.MACLimit, cfg.MACAgeing), ports: make(map[uint32]*port), linked: make(map[uint32]bool),
+		dirty: true,
+	}
 	br.fdb.rate.Store(uint32(cfg.MACRate))
 	br.cfg.Ports, br.cfg.Flows = nil, nil
 	br.rules = newRuleSet()

@@ -168,6 +168,7 @@ type run struct {
 	cur     int               // its index, or that of the clone which carries its present header
 	lent    bool              // a pending list refers to cur, so that it must not be edited
 	outputs int               // how many copies were enqueued
+	inPort  uint32            // where it is taken to have arrived
 	reason  packet.DropReason // why there is none, when there is none
 	lost    bool              // a copy has been counted as dropped
 	saves   int               // of w.saved, in use
@@ -175,7 +176,8 @@ type run struct {
 
 // packet runs a program for packet i.
 func (x *run) packet(i int, ops []flowtable.Op) {
-	x.cur, x.lent, x.outputs, x.lost, x.reason, x.saves = i, false, 0, false, packet.DropNoOutput, 0
+	x.cur, x.lent, x.outputs, x.lost, x.saves = i, false, 0, false, 0
+	x.inPort, x.reason = x.b.InPort, packet.DropNoOutput
 	for k := range ops {
 		if !x.step(&ops[k]) {
 			break
@@ -192,7 +194,7 @@ func (x *run) step(op *flowtable.Op) bool {
 	case flowtable.OpOutput:
 		x.output(op.A)
 	case flowtable.OpInPort:
-		if dest := x.br.outIndex(x.b.InPort); dest >= 0 {
+		if dest := x.br.outIndex(x.inPort); dest >= 0 {
 			x.send(dest)
 		}
 	case flowtable.OpFlood, flowtable.OpAll: // no port can be taken out of flooding yet
@@ -203,6 +205,10 @@ func (x *run) step(op *flowtable.Op) bool {
 		x.lose(packet.DropNoSuchPort)
 	case flowtable.OpDrop:
 		x.reason = packet.DropReason(op.A)
+	case flowtable.OpSetInPort:
+		x.inPort = op.A
+	case flowtable.OpMeter:
+		return x.meter(op.A)
 	case flowtable.OpSave:
 		x.save()
 	case flowtable.OpRestore:
@@ -217,7 +223,7 @@ func (x *run) step(op *flowtable.Op) bool {
 // §5.12).
 func (x *run) output(number uint32) {
 	switch dest := x.br.outIndex(number); {
-	case number == x.b.InPort:
+	case number == x.inPort:
 		x.reason = packet.DropHairpin
 	case dest < 0:
 		x.lose(packet.DropNoSuchPort)
@@ -255,7 +261,7 @@ func (x *run) send(dest int) {
 // flood sends the packet at hand to every port but the one it came from.
 func (x *run) flood() {
 	for dest := range x.br.outs {
-		if x.br.outs[dest].number != x.b.InPort {
+		if x.br.outs[dest].number != x.inPort {
 			x.send(dest)
 		}
 	}

@@ -194,7 +194,13 @@ func checkOrder(t *testing.T, frames [][]byte, class func([]byte) int) {
 
 func TestHeadroomEnds(t *testing.T) {
 	r := newRig(t)
-	r.apply(threePorts("in_port=a,actions=b," + strings.Repeat("push_vlan:0x8100,", packet.Headroom/4+1) + "c"))
+	// One rule pushes two tags at most.
+	last := packet.Headroom/8 + 1
+	rules := []string{"in_port=a,actions=b,goto_table:1", fmt.Sprintf("table=%d,actions=c", last+1)}
+	for table := 1; table <= last; table++ {
+		rules = append(rules, fmt.Sprintf("table=%d,actions=push_vlan:0x8100,push_vlan:0x8100,goto_table:%d", table, table+1))
+	}
+	r.apply(threePorts(rules...))
 	r.send("a", frame(9, 1, 64))
 	r.want(map[string]int{"b": 1})
 	if d := r.dropped(); d["headroom"] != 1 || len(d) != 1 {

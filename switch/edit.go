@@ -86,16 +86,27 @@ func editNetwork(p *packet.Packet, op *flowtable.Op) {
 	}
 }
 
+// meter asks a meter whether the packet may go on.
+func (x *run) meter(slot uint32) bool {
+	m := x.br.lookup.Meter(slot)
+	if m == nil || m.Pass(x.b.Time, x.b.Packet(x.cur).Len()) {
+		return true
+	}
+	x.reason = packet.DropMeter
+	return false
+}
+
 // savedPacket is a packet that the program comes back to.
 type savedPacket struct {
 	cur     int
+	inPort  uint32
 	lent    bool
 	outputs int
 }
 
 // save remembers the packet at hand: what follows edits a copy.
 func (x *run) save() {
-	x.w.saved[x.saves] = savedPacket{x.cur, x.lent, x.outputs}
+	x.w.saved[x.saves] = savedPacket{x.cur, x.inPort, x.lent, x.outputs}
 	x.saves++
 	x.lent = true
 }
@@ -104,7 +115,7 @@ func (x *run) save() {
 func (x *run) restore() {
 	x.saves--
 	s := &x.w.saved[x.saves]
-	x.cur, x.lent = s.cur, s.lent || x.outputs != s.outputs
+	x.cur, x.inPort, x.lent = s.cur, s.inPort, s.lent || x.outputs != s.outputs
 }
 
 // own makes the packet at hand editable: when a pending list refers to it, or it is saved, the edits go to a clone.

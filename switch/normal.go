@@ -97,24 +97,9 @@ func (x *run) normal() {
 	p := x.b.Packet(x.cur)
 	h := p.Header()
 	dst, src := addresses(h)
-	n := bridged{has: vlanTags{}}
-	if !x.br.plain || hasTag(h) {
-		var ok bool
-		if n.has, ok = readTags(h); !ok {
-			x.reason = packet.DropBadTag
-			return
-		}
-		policy := x.br.policy(x.b.InPort)
-		if policy == nil {
-			x.reason = packet.DropNoSuchPort
-			return
-		}
-		if !policy.admits(&n.has) {
-			x.reason = packet.DropVLAN
-			return
-		}
-		n.belongs = policy.inward(n.has)
-		n.retags = true
+	var n bridged
+	if !x.admit(h, &n) {
+		return
 	}
 	if isReserved(dst) && !x.br.forwardReserved {
 		x.reason = packet.DropReservedMulticast
@@ -122,9 +107,12 @@ func (x *run) normal() {
 	}
 	vid := n.belongs[0].vid
 	s := &x.br.normal
-	if k := makeFDBKey(src, vid); k != s.src && src&macMulticast == 0 {
+	if k := makeFDBKey(src, vid); (k != s.src || x.inPort != x.b.InPort) && src&macMulticast == 0 {
 		s.src = k
-		x.br.fdb.learn(k, x.b.InPort, x.now)
+		if x.inPort != x.b.InPort {
+			s.src = 0 // the next packet comes from elsewhere again
+		}
+		x.br.fdb.learn(k, x.inPort, x.now)
 		if k == s.dst {
 			s.dst = 0 // what was remembered about it may be old now
 		}
@@ -143,11 +131,34 @@ func (x *run) normal() {
 	case s.dest < 0:
 		x.br.stats.flooded.Publish(1, uint64(p.Len()))
 		x.floodVLAN(&n)
-	case x.br.outs[s.dest].number == x.b.InPort:
+	case x.br.outs[s.dest].number == x.inPort:
 		x.reason = packet.DropHairpin
 	default:
 		x.sendVLAN(s.dest, &n)
 	}
+}
+
+// admit finds out which VLAN the packet at hand belongs to, and reports whether its port carries that.
+func (x *run) admit(h []byte, n *bridged) bool {
+	policy := x.br.policy(x.inPort)
+	if policy == nil {
+		x.reason = packet.DropNoSuchPort
+		return false
+	}
+	if x.br.plain && !hasTag(h) {
+		return true
+	}
+	var ok bool
+	if n.has, ok = readTags(h); !ok {
+		x.reason = packet.DropBadTag
+		return false
+	}
+	if !policy.admits(&n.has) {
+		x.reason = packet.DropVLAN
+		return false
+	}
+	n.belongs, n.retags = policy.inward(n.has), true
+	return true
 }
 
 // bridged is a packet that NORMAL forwards.
@@ -168,7 +179,7 @@ func (x *run) floodVLAN(n *bridged) {
 		return
 	}
 	for dest := range x.br.outs {
-		if o := &x.br.outs[dest]; o.number != x.b.InPort && o.vlan.includes(&n.belongs) {
+		if o := &x.br.outs[dest]; o.number != x.inPort && o.vlan.includes(&n.belongs) {
 			x.sendVLAN(dest, n)
 		}
 	}

@@ -17,6 +17,7 @@ func (s *Switch) publish() error {
 			p.br.dirty = true
 		}
 	}
+	s.showLinks()
 	s.showViews()
 	m := s.manager.Load()
 	if m == nil {
@@ -25,6 +26,24 @@ func (s *Switch) publish() error {
 	err := m.SetQueues(s.rxQueues())
 	m.Synchronize()
 	return err
+}
+
+// showLinks tells the rules which ports have a link, for groups that watch ports.
+func (s *Switch) showLinks() {
+	for _, br := range s.bridges {
+		for number := range br.linked {
+			if p := br.ports[number]; p == nil || !p.dev.Status().Link {
+				delete(br.linked, number)
+				br.rules.pipeline.SetPortLive(number, false)
+			}
+		}
+		for number, p := range br.ports {
+			if !br.linked[number] && p.dev.Status().Link {
+				br.linked[number] = true
+				br.rules.pipeline.SetPortLive(number, true)
+			}
+		}
+	}
 }
 
 // allWorkers are the processors of the live PMD threads, by thread.

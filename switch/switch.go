@@ -65,13 +65,14 @@ type Switch struct {
 
 // bridge is a bridge as the control side keeps it.
 type bridge struct {
-	cfg   Bridge // name, ageing, limit
-	fdb   *fdb
-	rules *ruleSet
-	dirty bool                   // views must be rebuilt
-	gone  packet.CounterSnapshot // what retired workers had counted
-	lost  packet.CounterSnapshot // the same for flooded
-	ports map[uint32]*port       // by OpenFlow number
+	cfg    Bridge // name, ageing, limit
+	fdb    *fdb
+	rules  *ruleSet
+	dirty  bool                   // views must be rebuilt
+	gone   packet.CounterSnapshot // what retired workers had counted
+	lost   packet.CounterSnapshot // the same for flooded
+	ports  map[uint32]*port       // by OpenFlow number
+	linked map[uint32]bool        // ports that have a link, as the rules know
 }
 
 // port is a port as the control side keeps it.

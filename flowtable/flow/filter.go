@@ -8,17 +8,24 @@ type Command uint8
 // The commands. Strict forms are a property of the Filter.
 const (
 	Add    Command = iota // Rule replaces a rule with the same table, priority and match, or is added
-	Modify                // every rule that Filter selects gets Rule's actions; nothing is added
+	Modify                // every rule that Filter selects gets Rule's actions
 	Delete                // every rule that Filter selects goes
 )
 
-// Change is one step of a transaction (OpenFlow 1.3 §6.4).
+// Change is one step of a transaction (OpenFlow 1.3 §6.4): to the group table if Group is not nil, else to the meter table
+// if Meter is not nil, else to the tables of rules.
 type Change struct {
 	Command Command
 	// Rule is what Add adds. Of it, Modify takes Actions, FlagResetCounts and, with SetCookie, Cookie.
 	Rule      *Rule
 	Filter    Filter
 	SetCookie bool
+	// AddIfNone makes Modify add Rule when Filter selects nothing, as OpenFlow 1.0 and 1.1 do, and so ovs-ofctl mod-flows.
+	// OpenFlow 1.3 adds nothing.
+	AddIfNone bool
+
+	Group *GroupMod
+	Meter *MeterMod
 }
 
 // Filter selects rules. The zero Filter selects all.
@@ -32,6 +39,8 @@ type Filter struct {
 	Cookie     uint64 // of rules, in the bits of CookieMask
 	CookieMask uint64
 	OutPort    uint32 // only rules that output to this port, PortAny = all
+	ByOutGroup bool   // only rules that use OutGroup
+	OutGroup   uint32
 }
 
 // Reason says why a rule ended.

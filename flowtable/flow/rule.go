@@ -36,9 +36,11 @@ type Flags uint8
 
 // The flags. Weft keeps FlagSendRemoved for controllers; the others act when the rule is added.
 const (
-	FlagSendRemoved  Flags = 1 << iota // send_flow_rem
-	FlagCheckOverlap                   // check_overlap: refuse the rule if another of equal priority overlaps it
-	FlagResetCounts                    // reset_counts: a rule that replaces another starts from zero
+	FlagSendRemoved    Flags = 1 << iota // send_flow_rem
+	FlagCheckOverlap                     // check_overlap: refuse the rule if another of equal priority overlaps it
+	FlagResetCounts                      // reset_counts: a rule that replaces another starts from zero
+	FlagNoPacketCounts                   // no_packet_counts: kept; packets are counted all the same
+	FlagNoByteCounts                     // no_byte_counts: kept; bytes are counted all the same
 )
 
 // Rule is a match, a priority and actions. Empty Actions drop the packet.

@@ -60,7 +60,13 @@ func (w *ruleWriter) settings(r *flow.Rule) {
 	for _, f := range []struct {
 		flag flow.Flags
 		name string
-	}{{flow.FlagSendRemoved, "send_flow_rem "}, {flow.FlagCheckOverlap, "check_overlap "}, {flow.FlagResetCounts, "reset_counts "}} {
+	}{
+		{flow.FlagSendRemoved, "send_flow_rem "},
+		{flow.FlagCheckOverlap, "check_overlap "},
+		{flow.FlagResetCounts, "reset_counts "},
+		{flow.FlagNoPacketCounts, "no_packet_counts "},
+		{flow.FlagNoByteCounts, "no_byte_counts "},
+	} {
 		if r.Flags&f.flag != 0 {
 			w.b.WriteString(f.name)
 		}
@@ -80,15 +86,7 @@ func (w *ruleWriter) rest(r *flow.Rule) {
 		w.b.WriteByte(' ')
 	}
 	w.b.WriteString("actions=")
-	if len(r.Actions) == 0 {
-		w.b.WriteString("drop")
-	}
-	for i := range r.Actions {
-		if i > 0 {
-			w.b.WriteByte(',')
-		}
-		w.action(&r.Actions[i])
-	}
+	w.actions(r.Actions)
 }
 
 func (w *ruleWriter) put(format string, args ...any) {
@@ -358,63 +356,4 @@ func formatIPv6(hi, lo, maskHi, maskLo uint64) string {
 		return s + "/" + strconv.Itoa(n)
 	}
 	return s + "/" + ipv6Text(maskHi, maskLo)
-}
-
-func (w *ruleWriter) action(a *flow.Action) {
-	b := &w.b
-	switch a.Kind {
-	case flow.ActionOutput:
-		b.WriteString("output:" + w.port(a.Port))
-	case flow.ActionInPort:
-		b.WriteString("IN_PORT")
-	case flow.ActionFlood:
-		b.WriteString("FLOOD")
-	case flow.ActionAll:
-		b.WriteString("ALL")
-	case flow.ActionNormal:
-		b.WriteString("NORMAL")
-	case flow.ActionLocal:
-		b.WriteString("LOCAL")
-	case flow.ActionResubmit:
-		w.resubmit(a)
-	case flow.ActionGotoTable:
-		fmt.Fprintf(b, "goto_table:%d", a.Table)
-	case flow.ActionPushVLAN:
-		fmt.Fprintf(b, "push_vlan:%#x", a.Value)
-	case flow.ActionPopVLAN:
-		b.WriteString("strip_vlan")
-	case flow.ActionModVLANVID:
-		fmt.Fprintf(b, "mod_vlan_vid:%d", a.Value)
-	case flow.ActionModVLANPCP:
-		fmt.Fprintf(b, "mod_vlan_pcp:%d", a.Value)
-	case flow.ActionSetVLANVID:
-		fmt.Fprintf(b, "set_field:%d->vlan_vid", a.Value|flow.VLANPresent)
-	case flow.ActionSetVLANPCP:
-		fmt.Fprintf(b, "set_field:%d->vlan_pcp", a.Value)
-	case flow.ActionModEthSrc:
-		b.WriteString("mod_dl_src:" + FormatMAC(a.Value))
-	case flow.ActionModEthDst:
-		b.WriteString("mod_dl_dst:" + FormatMAC(a.Value))
-	case flow.ActionSetEthSrc, flow.ActionSetEthDst:
-		b.WriteString("set_field:" + FormatMAC(a.Value))
-		if a.Mask != flow.FullEth {
-			b.WriteString("/" + FormatMAC(a.Mask))
-		}
-		if a.Kind == flow.ActionSetEthSrc {
-			b.WriteString("->eth_src")
-		} else {
-			b.WriteString("->eth_dst")
-		}
-	}
-}
-
-func (w *ruleWriter) resubmit(a *flow.Action) {
-	switch {
-	case a.Table == flow.SameTable:
-		w.b.WriteString("resubmit:" + w.port(a.Port))
-	case a.Port == flow.SamePort:
-		fmt.Fprintf(&w.b, "resubmit(,%d)", a.Table)
-	default:
-		fmt.Fprintf(&w.b, "resubmit(%s,%d)", w.port(a.Port), a.Table)
-	}
 }

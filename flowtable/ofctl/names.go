@@ -1,43 +1,91 @@
 package ofctl
 
 import (
+	"slices"
 	"strings"
 
 	"weft/flowtable/flow"
 )
 
-// fieldIDs is the table of fields by name, aliases and names in NXM and OXM included.
-var fieldIDs = indexFields()
+// oxmNames are the names of fields that are never printed, since another is older (ovs-fields(7)): with what set_field
+// calls them.
+var oxmNames = map[string]string{
+	"OXM_OF_ETH_DST": "eth_dst", "OXM_OF_ETH_SRC": "eth_src", "OXM_OF_ETH_TYPE": "eth_type",
+	"OXM_OF_IP_ECN": "nw_ecn", "OXM_OF_IP_PROTO": "nw_proto", "OXM_OF_IPV4_SRC": "ip_src", "OXM_OF_IPV4_DST": "ip_dst",
+	"OXM_OF_TCP_SRC": "tcp_src", "OXM_OF_TCP_DST": "tcp_dst", "OXM_OF_UDP_SRC": "udp_src", "OXM_OF_UDP_DST": "udp_dst",
+	"OXM_OF_ICMPV4_TYPE": "icmp_type", "OXM_OF_ICMPV4_CODE": "icmp_code", "OXM_OF_ARP_OP": "arp_op",
+	"OXM_OF_ARP_SPA": "arp_spa", "OXM_OF_ARP_TPA": "arp_tpa", "OXM_OF_ARP_SHA": "arp_sha", "OXM_OF_ARP_THA": "arp_tha",
+	"OXM_OF_IPV6_SRC": "ipv6_src", "OXM_OF_IPV6_DST": "ipv6_dst", "OXM_OF_IPV6_FLABEL": "ipv6_label",
+	"OXM_OF_ICMPV6_TYPE": "icmpv6_type", "OXM_OF_ICMPV6_CODE": "icmpv6_code", "OXM_OF_IPV6_ND_TARGET": "nd_target",
+	"OXM_OF_IPV6_ND_SLL": "nd_sll", "OXM_OF_IPV6_ND_TLL": "nd_tll", "OXM_OF_TUNNEL_ID": "tun_id",
+	"OXM_OF_ACTSET_OUTPUT": "actset_output", "OXM_OF_TCP_FLAGS": "tcp_flags",
+}
 
-func indexFields() map[string]flow.FieldID {
-	m := make(map[string]flow.FieldID)
+// findField finds a field by the names that conditions use: its name and its aliases.
+func findField(name string) (flow.FieldID, bool) {
 	for i := range flow.Fields {
-		id := flow.FieldID(i)
-		for _, list := range [][]string{{flow.Fields[i].Name}, flow.Fields[i].Aliases, flow.Wires[i].OXM} {
-			for _, name := range list {
-				m[name] = id
-			}
+		if f := &flow.Fields[i]; f.Name == name || slices.Contains(f.Aliases, name) {
+			return flow.FieldID(i), true
 		}
 	}
-	return m
+	return 0, false
 }
 
-// fieldNamed finds a field by any of its names: in actions and in FIELD[START..END].
-func fieldNamed(name string) (flow.FieldID, bool) {
-	id, ok := fieldIDs[name]
-	return id, ok
-}
-
-// conditionField finds a field by the names that conditions on whole fields use, which are not those of NXM and OXM.
-func conditionField(name string) (flow.FieldID, bool) {
-	if isOXM(name) {
+// actionField finds the field that actions call name, with NXM's and OXM's names if those are allowed: NXM_OF_ETH_SRC is
+// eth_src.
+func actionField(name string, nxm bool) (flow.FieldID, bool) {
+	if id, ok := findField(name); ok {
+		return flow.ActionField(id)
+	}
+	if !nxm {
 		return 0, false
 	}
-	return fieldNamed(name)
+	oxm, other := oxmNames[name]
+	for id := range flow.Places {
+		if p := &flow.Places[id]; p.Bits != 0 && (p.NXM == name || other && p.Name == oxm) {
+			return flow.FieldID(id), true
+		}
+	}
+	return 0, false
 }
 
-func isOXM(name string) bool {
-	return strings.HasPrefix(name, "NXM_") || strings.HasPrefix(name, "OXM_")
+const subfieldHint = "write a field, or some of its bits: reg0, NXM_NX_REG0[], NXM_NX_REG0[0..15] or reg0[3]"
+
+// parseSubfield reads FIELD, FIELD[], FIELD[BIT] or FIELD[FIRST..LAST].
+func parseSubfield(t text) (flow.Subfield, *SyntaxError) {
+	name, rest, bracket := t.cut("[")
+	id, ok := actionField(name.s, true)
+	if !ok {
+		return flow.Subfield{}, name.errorf(subfieldHint, "unknown field %q", name.s)
+	}
+	s := flow.Whole(id)
+	if !bracket {
+		return s, nil
+	}
+	if !strings.HasSuffix(rest.s, "]") {
+		return s, t.errorf(subfieldHint, "%q is not a field with bits", t.s)
+	}
+	rest.s = rest.s[:len(rest.s)-1]
+	if rest.s == "" {
+		return s, nil
+	}
+	width := uint64(s.Bits)
+	from, to, ranged := rest.cut("..")
+	first, err := number(from, "the first bit", width-1)
+	if err != nil {
+		return s, err
+	}
+	last := first
+	if ranged {
+		if last, err = number(to, "the last bit", width-1); err != nil {
+			return s, err
+		}
+	}
+	if first > last {
+		return s, rest.errorf("write the lower bit first", "bit %d stands after bit %d", first, last)
+	}
+	s.Ofs, s.Bits = uint8(first), uint8(last-first+1)
+	return s, nil
 }
 
 // fieldWords are the names that conditions use, for suggestions.

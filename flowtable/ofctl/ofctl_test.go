@@ -151,6 +151,22 @@ var agreed = []string{
 	"tcp , actions=1",
 }
 
+// agreedMasks are masks of fields that take none: all bits or no bit.
+var agreedMasks = []string{
+	"icmp,icmp_type=8/0xff,actions=1",
+	"ip,nw_proto=6/0,actions=1",
+	"ip,nw_proto=6/0xff,actions=1",
+	"ip,ip_dscp=63/0xff,actions=1",
+	"dl_vlan=5/0xffff,actions=1",
+	"dl_vlan=5/0,actions=1",
+	"ip,nw_ttl=5/255,actions=1",
+	"mpls,mpls_label=5/0xffffffff,actions=1",
+	"arp,arp_op=1/0xffff,actions=1",
+	"dl_type=0x800/0xffff,actions=1",
+	"dl_type=0x800/0,actions=1",
+	"ip,nw_ecn=1/0xff,actions=1",
+}
+
 // agreedParts are conditions on registers, metadata, labels, neighbour discovery and parts of fields.
 var agreedParts = []string{
 	"in_port_oxm=1,actions=1",
@@ -207,6 +223,13 @@ var agreedParts = []string{
 
 // refusedParts are refused by both.
 var refusedParts = []string{
+	"ip,ip_dscp=63/0x3f,actions=1",
+	"actions:output:1",
+	"dl_vlan=5/0xfff,actions=1",
+	"dl_vlan_pcp=5/7,actions=1",
+	"ip,nw_tos=8/0xfc,actions=1",
+	"mpls,mpls_label=5/0xfffff,actions=1",
+	"in_port=1/0xffff,actions=1",
 	"NXM_OF_IN_PORT=1,actions=1",
 	"NXM_NX_REG0=1,actions=1",
 	"nxm_nx_reg0[0..3]=1,actions=1",
@@ -393,7 +416,7 @@ func needOfctl(t *testing.T) {
 
 func TestRulesReadAsOvsOfctlReadsThem(t *testing.T) {
 	needOfctl(t)
-	for _, s := range slices.Concat(agreed, agreedParts) {
+	for _, s := range slices.Concat(agreed, agreedParts, agreedMasks) {
 		r, err := ParseRule(s, nil)
 		if err != nil {
 			t.Errorf("%q: refused: %v", s, err)
@@ -439,7 +462,7 @@ func TestBadRulesAreRefusedWithAPlace(t *testing.T) {
 
 func TestRulesThatFormatWritesAreReadByOvsOfctl(t *testing.T) {
 	needOfctl(t)
-	for _, s := range slices.Concat(agreed, agreedParts) {
+	for _, s := range slices.Concat(agreed, agreedParts, agreedMasks) {
 		r, err := ParseRule(s, nil)
 		if err != nil {
 			continue // TestRulesReadAsOvsOfctlReadsThem has said so

@@ -38,14 +38,18 @@ func ParseFilter(s string, strict bool, ports PortNames) (flow.Filter, error) {
 }
 
 // ParseModify reads a modification as "ovs-ofctl mod-flows" does: a filter and the new actions. A cookie without a mask
-// is the new cookie, one with a mask belongs to the filter.
+// is the new cookie, one with a mask belongs to the filter. As with ovs-ofctl, the rule is added when nothing matches,
+// with the priority and timeouts given, unless there is a cookie mask.
 func ParseModify(s string, strict bool, ports PortNames) (flow.Change, error) {
 	p := parser{ports: ports, mode: modeModify}
 	p.filter.Strict = strict
 	if err := p.run(text{s, 1}); err != nil {
 		return flow.Change{}, err
 	}
-	return flow.Change{Command: flow.Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven}, nil
+	return flow.Change{
+		Command: flow.Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven,
+		AddIfNone: p.filter.CookieMask == 0,
+	}, nil
 }
 
 // ParseChange reads one line of a file of changes, as "ovs-ofctl add-flows" does: a rule to add, or one of the words
@@ -87,6 +91,7 @@ type parser struct {
 
 	at          [flow.NumFields]int // column at which a field was given, 0 = not
 	actionsAt   []text              // where each action stands, for errors
+	wrote       bool                // there was a write_actions
 	given       []string            // settings given so far
 	cookieGiven bool
 	tableGiven  bool
@@ -112,7 +117,7 @@ func (p *parser) run(t text) error {
 		if !found {
 			return end.errorf("end the rule with actions=...; actions=drop drops", "the rule has no actions")
 		}
-		if err := p.parseActions(actions); err != nil {
+		if err := p.parseActions(actions, false); err != nil {
 			return err
 		}
 		if err := p.checkActions(); err != nil {
@@ -144,12 +149,14 @@ func (p *parser) conditions(t *text) (actions text, found bool, err *SyntaxError
 			}
 		}
 		if isActionsKey(it.key.s) && !it.quoted {
-			if it.sep != '=' && it.sep != ':' {
+			// Take the rest as it is: it has its own items. Blanks around the sign do not matter.
+			skip := it.key.col - before.col + len(it.key.s)
+			rest := text{before.s[skip:], before.col + skip}.trim()
+			if !strings.HasPrefix(rest.s, "=") {
 				return text{}, false, it.key.errorf("write actions=LIST", "actions is missing a value")
 			}
-			// Take the rest as it is: it has its own items.
-			skip := it.key.col - before.col + len(it.key.s) + 1
-			return text{before.s[skip:], before.col + skip}, true, nil
+			rest.take(1)
+			return rest, true, nil
 		}
 		if err := p.condition(it); err != nil {
 			return text{}, false, err
@@ -185,14 +192,14 @@ func (p *parser) condition(it item) *SyntaxError {
 		if it.sep != 0 {
 			return it.key.errorf("write dl_vlan=ID", "vlan takes no value")
 		}
-		return p.setMatch(flow.FieldVLANTCI, it.key, value128{lo: flow.VLANPresent}, value128{lo: flow.VLANPresent})
+		return p.setMatch(flow.FieldVLANTCI, it.key, flow.Value{Lo: flow.VLANPresent}, flow.Value{Lo: flow.VLANPresent})
 	case "eth":
 		return nil
 	}
 	if strings.Contains(name, "[") {
 		return p.partCondition(it)
 	}
-	if id, ok := conditionField(name); ok {
+	if id, ok := findField(name); ok {
 		if it.sep == 0 {
 			return it.key.errorf("write "+name+"=VALUE", "%s is missing a value", name)
 		}
@@ -230,27 +237,27 @@ func (p *parser) shorthand(it item, s flow.Shorthand) *SyntaxError {
 	if it.sep != 0 {
 		return it.key.errorf("write it alone", "%s takes no value", s.Name)
 	}
-	full := value128{lo: 0xffff}
-	if err := p.setMatch(flow.FieldEthType, it.key, value128{lo: uint64(s.EthType)}, full); err != nil {
+	full := flow.Value{Lo: 0xffff}
+	if err := p.setMatch(flow.FieldEthType, it.key, flow.Value{Lo: uint64(s.EthType)}, full); err != nil {
 		return err
 	}
 	if s.Proto == flow.AnyProto {
 		return nil
 	}
-	return p.setMatch(flow.FieldIPProto, it.key, value128{lo: uint64(s.Proto)}, value128{lo: 0xff})
+	return p.setMatch(flow.FieldIPProto, it.key, flow.Value{Lo: uint64(s.Proto)}, flow.Value{Lo: 0xff})
 }
 
 // setMatch adds a condition. One that contradicts an earlier one is an error, one that repeats it is not.
-func (p *parser) setMatch(id flow.FieldID, at text, val, mask value128) *SyntaxError {
+func (p *parser) setMatch(id flow.FieldID, at text, val, mask flow.Value) *SyntaxError {
 	f := &flow.Fields[id]
 	p.at[id] = at.col
 	if f.Width == 128 {
-		if err := p.setBits(f.Word, at, val.hi, mask.hi); err != nil {
+		if err := p.setBits(f.Word, at, val.Hi, mask.Hi); err != nil {
 			return err
 		}
-		return p.setBits(f.Word+1, at, val.lo, mask.lo)
+		return p.setBits(f.Word+1, at, val.Lo, mask.Lo)
 	}
-	return p.setBits(f.Word, at, val.lo<<f.Shift, mask.lo<<f.Shift)
+	return p.setBits(f.Word, at, val.Lo<<f.Shift, mask.Lo<<f.Shift)
 }
 
 func (p *parser) setBits(word uint8, at text, val, mask uint64) *SyntaxError {

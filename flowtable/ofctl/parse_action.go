@@ -19,11 +19,19 @@ func simple(name string, kind flow.ActionKind) actionSyntax {
 	return actionSyntax{name, false, func(*parser, item) (flow.Action, *SyntaxError) { return flow.Action{Kind: kind}, nil }}
 }
 
-// numeric is an action with one number, whose range the action's check knows.
+// numeric is an action with one number, whose range the action's check knows as well.
 func numeric(name string, kind flow.ActionKind, limit uint64) actionSyntax {
 	return actionSyntax{name, true, func(_ *parser, it item) (flow.Action, *SyntaxError) {
 		n, err := number(it.val, name, limit)
-		return flow.Action{Kind: kind, Value: n}, err
+		return flow.Action{Kind: kind, Value: flow.Value{Lo: n}}, err
+	}}
+}
+
+// identified is an action with the number of a group or a meter.
+func identified(name string, kind flow.ActionKind) actionSyntax {
+	return actionSyntax{name, true, func(_ *parser, it item) (flow.Action, *SyntaxError) {
+		n, err := number(it.val, name, 0xffffffff)
+		return flow.Action{Kind: kind, ID: uint32(n)}, err
 	}}
 }
 
@@ -31,12 +39,20 @@ func numeric(name string, kind flow.ActionKind, limit uint64) actionSyntax {
 func ethernet(name string, kind flow.ActionKind) actionSyntax {
 	return actionSyntax{name, true, func(_ *parser, it item) (flow.Action, *SyntaxError) {
 		mac, err := parseMAC(it.val)
-		return flow.Action{Kind: kind, Value: mac, Mask: flow.FullEth}, err
+		return flow.Action{Kind: kind, Value: flow.Value{Lo: mac}}, err
 	}}
 }
 
-// actionTable is the table of actions except drop, which is a list of its own. A function, because a variable would
-// refer to itself through the parse functions.
+// address is an action with an IPv4 address.
+func address(name string, kind flow.ActionKind) actionSyntax {
+	return actionSyntax{name, true, func(_ *parser, it item) (flow.Action, *SyntaxError) {
+		ip, err := parseIPv4(it.val)
+		return flow.Action{Kind: kind, Value: flow.Value{Lo: ip}}, err
+	}}
+}
+
+// actionTable is the table of actions except drop and write_actions, which are lists of their own. A function, because a
+// variable would refer to itself through the parse functions.
 func actionTable() []actionSyntax {
 	return []actionSyntax{
 		simple("in_port", flow.ActionInPort),
@@ -44,34 +60,55 @@ func actionTable() []actionSyntax {
 		simple("all", flow.ActionAll),
 		simple("normal", flow.ActionNormal),
 		simple("local", flow.ActionLocal),
-		simple("pop_vlan", flow.ActionPopVLAN),
-		simple("strip_vlan", flow.ActionPopVLAN),
 		{"output", true, (*parser).parseOutput},
+		identified("group", flow.ActionGroup),
 		{"resubmit", true, (*parser).parseResubmit},
 		{"goto_table", true, (*parser).parseGoto},
+		simple("clear_actions", flow.ActionClearActions),
+		{"write_metadata", true, (*parser).parseWriteMetadata},
+		identified("meter", flow.ActionMeter),
+		simple("exit", flow.ActionExit),
+		simple("pop_vlan", flow.ActionPopVLAN),
+		simple("strip_vlan", flow.ActionPopVLAN),
 		numeric("push_vlan", flow.ActionPushVLAN, 0xffff),
+		numeric("push_mpls", flow.ActionPushMPLS, 0xffff),
+		numeric("pop_mpls", flow.ActionPopMPLS, 0xffff),
+		simple("dec_ttl", flow.ActionDecTTL),
+		simple("dec_mpls_ttl", flow.ActionDecMPLSTTL),
+		{"set_field", true, (*parser).parseSetField},
+		{"load", true, (*parser).parseLoad},
+		{"move", true, (*parser).parseMove},
 		numeric("mod_vlan_vid", flow.ActionModVLANVID, flow.VLANVID),
 		numeric("set_vlan_vid", flow.ActionModVLANVID, flow.VLANVID),
 		numeric("mod_vlan_pcp", flow.ActionModVLANPCP, 7),
 		numeric("set_vlan_pcp", flow.ActionModVLANPCP, 7),
 		ethernet("mod_dl_src", flow.ActionModEthSrc),
 		ethernet("mod_dl_dst", flow.ActionModEthDst),
-		{"set_field", true, (*parser).parseSetField},
+		address("mod_nw_src", flow.ActionModIPSrc),
+		address("mod_nw_dst", flow.ActionModIPDst),
+		numeric("mod_nw_tos", flow.ActionModTOS, 255),
+		numeric("mod_nw_ecn", flow.ActionModECN, 3),
+		numeric("mod_nw_ttl", flow.ActionModTTL, 255),
+		numeric("set_nw_ttl", flow.ActionModTTL, 255),
+		numeric("mod_tp_src", flow.ActionModTPSrc, 0xffff),
+		numeric("mod_tp_dst", flow.ActionModTPDst, 0xffff),
+		numeric("set_mpls_label", flow.ActionSetMPLSLabel, 0xfffff),
+		numeric("set_mpls_tc", flow.ActionSetMPLSTC, 7),
+		numeric("set_mpls_ttl", flow.ActionSetMPLSTTL, 255),
+		{"set_tunnel", true, (*parser).parseSetTunnel},
+		numeric("set_tunnel64", flow.ActionSetTunnel64, ^uint64(0)),
 	}
 }
 
 // unsupportedActions are what ovs-ofctl knows and this version does not, for a better error.
 var unsupportedActions = []string{
-	"controller", "table", "group", "enqueue", "set_queue", "pop_queue", "mod_nw_src", "mod_nw_dst", "mod_nw_tos",
-	"mod_nw_ecn", "mod_nw_ttl", "mod_tp_src", "mod_tp_dst", "dec_ttl", "push_mpls", "pop_mpls", "set_mpls_label",
-	"set_mpls_tc", "set_mpls_ttl", "dec_mpls_ttl", "set_tunnel", "set_tunnel64", "load", "move", "push", "pop", "note",
-	"clear_actions", "write_actions", "apply_actions", "write_metadata", "meter", "learn", "conjunction", "multipath",
-	"bundle", "bundle_load", "sample", "exit", "ct", "ct_clear", "nat", "clone", "encap", "decap", "dec_nsh_ttl",
-	"check_pkt_larger", "delete_field", "output_reg", "fin_timeout", "none", "any",
+	"controller", "table", "enqueue", "set_queue", "pop_queue", "push", "pop", "learn", "conjunction", "multipath",
+	"bundle", "bundle_load", "sample", "ct", "ct_clear", "nat", "clone", "encap", "decap", "dec_nsh_ttl",
+	"check_pkt_larger", "delete_field", "output_reg", "fin_timeout", "none", "any", "unset",
 }
 
-// parseActions reads the action list.
-func (p *parser) parseActions(t text) *SyntaxError {
+// parseActions reads a list of actions, those of write_actions in set. They are added to the rule's.
+func (p *parser) parseActions(t text, set bool) *SyntaxError {
 	var drop *text
 	for {
 		it, ok, err := nextItem(&t)
@@ -81,31 +118,57 @@ func (p *parser) parseActions(t text) *SyntaxError {
 		if !ok {
 			break
 		}
-		if !it.quoted && strings.EqualFold(it.key.s, "drop") {
+		switch name := strings.ToLower(it.key.s); {
+		case it.quoted:
+			err = p.parseAction(it, name, set)
+		case name == "drop":
 			if it.sep != 0 {
 				return it.key.errorf("write it alone", "drop takes no value")
 			}
 			drop = &it.key
-			continue
+		case name == "note":
+			err = p.parseNote(it, set)
+		case name == "write_actions":
+			err = p.parseWriteActions(it, set)
+		default:
+			err = p.parseAction(it, name, set)
 		}
-		a, err := p.parseAction(it)
 		if err != nil {
 			return err
 		}
-		p.rule.Actions = append(p.rule.Actions, a)
-		p.actionsAt = append(p.actionsAt, it.key)
 	}
-	if drop != nil && len(p.rule.Actions) > 0 {
+	if drop != nil && len(p.rule.Actions) > 0 && !set {
 		return drop.errorf("remove drop or the others", "drop must stand alone")
 	}
 	return nil
 }
 
-func (p *parser) parseAction(it item) (flow.Action, *SyntaxError) {
-	if it.quoted {
-		return p.parseOutput(item{val: it.key, sep: ':'})
+// put adds an action that stands at at.
+func (p *parser) put(a flow.Action, at text, set bool) {
+	a.InSet = set
+	p.rule.Actions = append(p.rule.Actions, a)
+	p.actionsAt = append(p.actionsAt, at)
+}
+
+func (p *parser) parseWriteActions(it item, set bool) *SyntaxError {
+	switch {
+	case set:
+		return it.key.errorf("write one list", "write_actions inside write_actions")
+	case p.wrote:
+		return it.key.errorf("put all into one", "write_actions is given twice")
+	case it.sep == 0:
+		return it.key.errorf("write write_actions(LIST)", "write_actions is missing a value")
 	}
-	name := strings.ToLower(it.key.s)
+	p.wrote = true
+	return p.parseActions(it.val, true)
+}
+
+func (p *parser) parseAction(it item, name string, set bool) *SyntaxError {
+	if it.quoted {
+		a, err := p.parseOutput(item{val: it.key, sep: ':'})
+		p.put(a, it.key, set)
+		return err
+	}
 	table := actionTable()
 	for i := range table {
 		s := &table[i]
@@ -114,33 +177,40 @@ func (p *parser) parseAction(it item) (flow.Action, *SyntaxError) {
 		}
 		switch {
 		case s.value && it.sep == 0:
-			return flow.Action{}, it.key.errorf("write "+s.name+":VALUE", "%s is missing a value", s.name)
+			return it.key.errorf("write "+s.name+":VALUE", "%s is missing a value", s.name)
+		case name == "dec_ttl" && it.sep != 0:
+			return it.key.errorf("Weft has no controllers to tell; write it alone", "dec_ttl takes no value")
 		case !s.value && it.sep != 0:
-			return flow.Action{}, it.key.errorf("write it alone", "%s takes no value", s.name)
+			return it.key.errorf("write it alone", "%s takes no value", s.name)
 		}
 		it.val = it.val.trim()
-		return s.parse(p, it)
+		a, err := s.parse(p, it)
+		p.put(a, it.key, set)
+		return err
 	}
 	if it.sep == 0 && !slices.Contains(unsupportedActions, name) {
-		if n, err := parsePort(it.key, "output", p.ports); err == nil {
-			return outputTo(n), nil
+		n, err := parsePort(it.key, "output", p.ports)
+		if err == nil {
+			p.put(outputTo(n), it.key, set)
+			return nil
 		}
 		if c := name[0:1]; c >= "0" && c <= "9" {
-			_, err := parsePort(it.key, "output", p.ports)
-			return flow.Action{}, err
+			return err
 		}
 	}
-	return flow.Action{}, p.unknownAction(it, name, table)
+	return p.unknownAction(it, name, table)
 }
 
 func (p *parser) unknownAction(it item, name string, table []actionSyntax) *SyntaxError {
-	if name == "" {
+	switch {
+	case name == "":
 		return it.key.errorf("see ovs-actions(7)", "an action is missing")
-	}
-	if slices.Contains(unsupportedActions, name) {
+	case name == "apply_actions":
+		return it.key.errorf("write the actions without it", "apply_actions is what every list of actions is")
+	case slices.Contains(unsupportedActions, name):
 		return it.key.errorf("Open vSwitch has it, Weft does not yet", "action %s is not supported", name)
 	}
-	words := []string{"drop"}
+	words := []string{"drop", "note", "write_actions"}
 	for i := range table {
 		words = append(words, table[i].name)
 	}
@@ -177,11 +247,23 @@ func (p *parser) parseOutput(it item) (flow.Action, *SyntaxError) {
 			return flow.Action{Kind: r.kind}, nil
 		}
 	}
+	if strings.Contains(it.val.s, "max_len") {
+		return flow.Action{}, it.val.errorf("write output:PORT; Weft does not cut packets short", "max_len is not supported")
+	}
 	if slices.Contains(unsupportedActions, strings.ToLower(it.val.s)) {
 		return flow.Action{}, it.val.errorf("Open vSwitch has it, Weft does not yet", "output to %s is not supported", it.val.s)
 	}
 	n, err := parsePort(it.val, "output", p.ports)
-	return outputTo(n), err
+	if err == nil {
+		return outputTo(n), nil
+	}
+	if name, _, _ := it.val.cut("["); name.s != "" {
+		if _, ok := actionField(name.s, true); ok {
+			src, err := parseSubfield(it.val)
+			return flow.Action{Kind: flow.ActionOutputReg, Src: src}, err
+		}
+	}
+	return flow.Action{}, err
 }
 
 // parseResubmit reads resubmit:PORT, resubmit(PORT), resubmit(PORT,TABLE) and resubmit(,TABLE).
@@ -216,34 +298,4 @@ func (p *parser) parseResubmit(it item) (flow.Action, *SyntaxError) {
 func (p *parser) parseGoto(it item) (flow.Action, *SyntaxError) {
 	n, err := number(it.val, "goto_table", flow.NumTables-1)
 	return flow.Action{Kind: flow.ActionGotoTable, Table: uint8(n)}, err
-}
-
-// parseSetField reads set_field:VALUE[/MASK]->FIELD.
-func (p *parser) parseSetField(it item) (flow.Action, *SyntaxError) {
-	val, dst, ok := it.val.cut("->")
-	if !ok {
-		return flow.Action{}, it.val.errorf("write set_field:VALUE->FIELD", "%q has no ->", it.val.s)
-	}
-	switch dst.s {
-	case "eth_src", "dl_src":
-		return setEth(flow.ActionSetEthSrc, val)
-	case "eth_dst", "dl_dst":
-		return setEth(flow.ActionSetEthDst, val)
-	case "vlan_vid":
-		n, err := number(val, "vlan_vid", flow.VLANVID|flow.VLANPresent)
-		return flow.Action{Kind: flow.ActionSetVLANVID, Value: n &^ flow.VLANPresent}, err
-	case "vlan_pcp", "dl_vlan_pcp":
-		n, err := number(val, dst.s, 7)
-		return flow.Action{Kind: flow.ActionSetVLANPCP, Value: n}, err
-	}
-	const hint = "eth_src, eth_dst, vlan_vid and vlan_pcp can be set"
-	if _, known := fieldNamed(dst.s); known || isForeign(dst.s) {
-		return flow.Action{}, dst.errorf(hint, "setting %s is not supported", dst.s)
-	}
-	return flow.Action{}, dst.errorf(hint, "%q is not a field", dst.s)
-}
-
-func setEth(kind flow.ActionKind, val text) (flow.Action, *SyntaxError) {
-	mac, mask, err := parseMaskedMAC(val)
-	return flow.Action{Kind: kind, Value: mac & mask, Mask: mask}, err
 }

@@ -28,13 +28,16 @@ var settings = []setting{
 	{"table", true, everywhere, (*parser).setTable},
 	{"priority", true, everywhere, (*parser).setPriority},
 	{"cookie", true, everywhere, (*parser).setCookie},
-	{"idle_timeout", true, onlyAdd, func(p *parser, it item) *SyntaxError { return p.setUint16(it, &p.rule.IdleTimeout) }},
-	{"hard_timeout", true, onlyAdd, func(p *parser, it item) *SyntaxError { return p.setUint16(it, &p.rule.HardTimeout) }},
+	{"idle_timeout", true, withRule, func(p *parser, it item) *SyntaxError { return p.setUint16(it, &p.rule.IdleTimeout) }},
+	{"hard_timeout", true, withRule, func(p *parser, it item) *SyntaxError { return p.setUint16(it, &p.rule.HardTimeout) }},
 	{"importance", true, onlyAdd, func(p *parser, it item) *SyntaxError { return p.setUint16(it, &p.rule.Importance) }},
 	{"out_port", true, selecting, (*parser).setOutPort},
-	{"send_flow_rem", false, onlyAdd, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagSendRemoved) }},
-	{"check_overlap", false, onlyAdd, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagCheckOverlap) }},
+	{"out_group", true, selecting, (*parser).setOutGroup},
+	{"send_flow_rem", false, withRule, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagSendRemoved) }},
+	{"check_overlap", false, withRule, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagCheckOverlap) }},
 	{"reset_counts", false, withRule, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagResetCounts) }},
+	{"no_packet_counts", false, withRule, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagNoPacketCounts) }},
+	{"no_byte_counts", false, withRule, func(p *parser, _ item) *SyntaxError { return p.setFlag(flow.FlagNoByteCounts) }},
 	{"duration", true, everywhere, ignoreStat},
 	{"n_packets", true, everywhere, ignoreStat},
 	{"n_bytes", true, everywhere, ignoreStat},
@@ -72,7 +75,7 @@ func (p *parser) setTable(it item) *SyntaxError {
 }
 
 func (p *parser) setPriority(it item) *SyntaxError {
-	if p.mode != modeAdd && !p.filter.Strict {
+	if p.mode == modeFilter && !p.filter.Strict {
 		return it.key.errorf("use the strict form of the command", "a priority selects rules only in the strict form")
 	}
 	n, err := number(it.val, "priority", 0xffff)
@@ -119,6 +122,12 @@ func (p *parser) setUint16(it item, dst *uint16) *SyntaxError {
 func (p *parser) setOutPort(it item) *SyntaxError {
 	n, err := parsePort(it.val, "out_port", p.ports)
 	p.filter.OutPort = uint32(n)
+	return err
+}
+
+func (p *parser) setOutGroup(it item) *SyntaxError {
+	n, err := number(it.val, "out_group", flow.MaxGroup)
+	p.filter.ByOutGroup, p.filter.OutGroup = true, uint32(n)
 	return err
 }
 

@@ -51,12 +51,34 @@ func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 		{"ip,tcp_flags=+syn,actions=1", 4, "add tcp or tcp6"},
 		{"priority=1,ip,nw_src=300.0.0.1,actions=1", 22, "not an IPv4 address"},
 		{"ct_mark=1,actions=1", 1, "Weft does not"},
-		{"actions=group:1", 9, "Weft does not"},
+		{"actions=clone(output:1)", 9, "Weft does not"},
 		{"actions=output:1,learn(table=1)", 18, "Weft does not"},
 		{`actions=output:"x`, 16, "never closed"},
 		{"actions=resubmit(1,2,ct)", 22, "resubmit takes two values"},
-		{"actions=set_field:1->tcp_dst,1", 22, "not supported"},
+		{"actions=set_field:1->tcp_dst,1", 9, "add tcp or tcp6"},
 		{"actions=set_field:1->nonsense,1", 22, "not a field"},
+		{"actions=set_field:1->reg0[3],1", 22, "load:VALUE->reg0[FIRST..LAST]"},
+		{"actions=set_field:1->NXM_NX_REG0,1", 22, "write ->reg0"},
+		{"actions=set_field:1->tcp_srk,1", 22, "did you mean tcp_src?"},
+		{"ip,actions=set_field:1->nw_proto,1", 25, "read-only"},
+		{"ip,actions=load:1->NXM_OF_IP_PROTO[],1", 12, "read-only"},
+		{"actions=load:0x100->reg0[1..5],1", 14, "does not fit into 5 bits"},
+		{"actions=load:1->reg0[1..32],1", 25, "largest is 31"},
+		{"actions=move:reg0[0..3]->reg1[0..4],1", 9, "4 bits wide and the destination 5"},
+		{"actions=1,move:reg0->regg1", 22, "unknown field"},
+		{"actions=output(port=1,max_len=100)", 16, "does not cut packets short"},
+		{"actions=1,meter:1", 11, "meter must stand before other actions"},
+		{"actions=clear_actions,1", 23, "the order is meter"},
+		{"actions=write_actions(1),write_actions(2)", 26, "given twice"},
+		{"actions=write_actions(write_actions(2))", 23, "inside write_actions"},
+		{"actions=write_actions(meter:1)", 23, "part of an action set"},
+		{"actions=write_actions(output:reg0)", 23, "part of an action set"},
+		{"actions=push_vlan:0x8100,mod_nw_src:1.2.3.4,1", 26, "which push_vlan demands (add ip to the match)"},
+		{"ip,actions=push_mpls:0x8847,dec_ttl,meter:1", 37, "meter must stand before"},
+		{"actions=dec_ttl(1,2)", 9, "no controllers"},
+		{"actions=note:0g", 14, "pairs of hexadecimal digits"},
+		{"actions=mod_nw_tos:5,1", 9, "multiple of 4"},
+		{"actions=goto_table:1,1", 22, "resubmit(,N) goes to a table and comes back"},
 		{"in_port=1 actions=)", 19, "unexpected ')'"},
 		{"nw_frag=later,udp,tp_dst=1,actions=1", 1, "later"},
 		{"table=254,actions=1", 7, "253"},
@@ -161,7 +183,7 @@ func TestRulesMadeByProgramsAreChecked(t *testing.T) {
 
 // FuzzParseRule: whatever is accepted can be written, and reads back as the same.
 func FuzzParseRule(f *testing.F) {
-	for _, list := range [][]string{agreed, refused, differing} {
+	for _, list := range [][]string{agreed, refused, differing, actionRules, refusedActions} {
 		for _, s := range list {
 			f.Add(s)
 		}

@@ -3,6 +3,7 @@ package ofctl
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -10,46 +11,67 @@ import (
 	"weft/flowtable/flow"
 )
 
-// value128 is a field's value or mask, in hi only when the field is wider than 64 bits.
-type value128 struct{ hi, lo uint64 }
-
 // parseValue reads the value of f, and its mask: all bits when none is given.
-func parseValue(f *flow.Field, v text, ports PortNames) (val, mask value128, err *SyntaxError) {
+func parseValue(f *flow.Field, v text, ports PortNames) (val, mask flow.Value, err *SyntaxError) {
 	if v.s == "" {
 		return val, mask, v.errorf("write "+f.Name+"=VALUE", "%s is missing a value", f.Name)
 	}
 	if v.s == "*" {
-		return value128{}, value128{}, nil
+		return flow.Value{}, flow.Value{}, nil
 	}
-	if !f.Mask && f.Syntax != flow.SynPort && strings.Contains(v.s, "/") {
-		return val, mask, v.errorf("write the value alone", "%s takes no mask", f.Name)
+	if !f.Mask && f.Syntax != flow.SynPort && f.Syntax != flow.SynFrag {
+		head, tail, masked := v.cut("/")
+		if none, err := emptyMask(f, tail, masked); err != nil || none {
+			return val, mask, err
+		}
+		v = head
 	}
 	switch f.Syntax {
 	case flow.SynMAC:
-		val.lo, mask.lo, err = parseMaskedMAC(v)
+		val.Lo, mask.Lo, err = parseMaskedMAC(v)
 	case flow.SynIPv4:
-		val.lo, mask.lo, err = parseMaskedIPv4(v)
+		val.Lo, mask.Lo, err = parseMaskedIPv4(v)
 	case flow.SynIPv6:
 		val, mask, err = parseMaskedIPv6(v)
 	case flow.SynPort:
-		val.lo, err = parsePort(v, f.Name, ports)
-		mask.lo = 1<<f.Width - 1
+		val.Lo, err = parsePort(v, f.Name, ports)
+		mask.Lo = 1<<f.Width - 1
 	case flow.SynFrag:
-		val.lo, mask.lo, err = parseFrag(v)
+		val.Lo, mask.Lo, err = parseFrag(v)
 	case flow.SynTCPFlags:
-		val.lo, mask.lo, err = parseTCPFlags(v)
+		val.Lo, mask.Lo, err = parseTCPFlags(v)
 	case flow.SynVLANID, flow.SynVLANVID, flow.SynVLANTCI, flow.SynVLANPCP:
-		val.lo, mask.lo, err = parseVLANMatch(f, v)
+		val.Lo, mask.Lo, err = parseVLANMatch(f, v)
 	default:
 		if f.Width == 128 {
 			val, mask, err = parseWide(f, v)
 		} else {
-			val.lo, mask.lo, err = parseNumber(f, v)
+			val.Lo, mask.Lo, err = parseNumber(f, v)
 		}
 	}
-	val.lo &= mask.lo
-	val.hi &= mask.hi
+	val.Lo &= mask.Lo
+	val.Hi &= mask.Hi
 	return val, mask, err
+}
+
+// emptyMask looks at the mask of a field that takes none: it may be all bits, as many as the field's bytes have, or none
+// at all, as in Open vSwitch. It reports whether it is the latter.
+func emptyMask(f *flow.Field, mask text, given bool) (none bool, err *SyntaxError) {
+	if !given {
+		return false, nil
+	}
+	all := uint64(0xff)
+	for all < f.Max {
+		all = all<<bits.Len64(all) | all
+	}
+	if f == &flow.Fields[flow.FieldARPOp] {
+		all = 0xffff // the operation has two bytes, of which keys keep the lower
+	}
+	n, err := number(mask, f.Name, ^uint64(0))
+	if err == nil && n != all && n != 0 {
+		err = mask.errorf("write the value alone", "%s takes no mask", f.Name)
+	}
+	return n == 0, err
 }
 
 func parseNumber(f *flow.Field, v text) (val, mask uint64, err *SyntaxError) {
@@ -73,14 +95,14 @@ func parseNumber(f *flow.Field, v text) (val, mask uint64, err *SyntaxError) {
 }
 
 // parseWide reads a number of 128 bits with or without a mask.
-func parseWide(f *flow.Field, v text) (val, mask value128, err *SyntaxError) {
+func parseWide(f *flow.Field, v text) (val, mask flow.Value, err *SyntaxError) {
 	head, tail, masked := v.cut("/")
-	if val, err = wideNumber(head, f.Name, 128); err != nil {
+	if val, err = number128(head, f.Name, 128); err != nil {
 		return val, mask, err
 	}
-	mask = ones(128)
+	mask = flow.Ones(128)
 	if masked {
-		mask, err = wideNumber(tail, f.Name, 128)
+		mask, err = number128(tail, f.Name, 128)
 	}
 	return val, mask, err
 }
@@ -187,31 +209,31 @@ func parseIPv4(v text) (uint64, *SyntaxError) {
 	return uint64(binary.BigEndian.Uint32(b[:])), nil
 }
 
-func parseMaskedIPv6(v text) (val, mask value128, err *SyntaxError) {
+func parseMaskedIPv6(v text) (val, mask flow.Value, err *SyntaxError) {
 	head, tail, masked := v.cut("/")
 	if val, err = parseIPv6(head); err != nil {
 		return val, mask, err
 	}
 	switch {
 	case !masked:
-		mask = value128{^uint64(0), ^uint64(0)}
+		mask = flow.Ones(128)
 	case strings.Contains(tail.s, ":"):
 		mask, err = parseIPv6(tail)
 	default:
 		var n uint64
 		n, err = number(tail, "the prefix length", 128)
-		mask = value128{^uint64(0) << (64 - min(n, 64)), ^uint64(0) << (64 - (max(n, 64) - 64))}
+		mask = flow.Ones(int(n)).Shl(128 - int(n))
 	}
 	return val, mask, err
 }
 
-func parseIPv6(v text) (value128, *SyntaxError) {
+func parseIPv6(v text) (flow.Value, *SyntaxError) {
 	a, err := netip.ParseAddr(v.s)
 	if err != nil || !a.Is6() || a.Zone() != "" {
-		return value128{}, v.errorf("write it as 2001:db8::1 or 2001:db8::/32", "%q is not an IPv6 address", v.s)
+		return flow.Value{}, v.errorf("write it as 2001:db8::1 or 2001:db8::/32", "%q is not an IPv6 address", v.s)
 	}
 	b := a.As16()
-	return value128{binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])}, nil
+	return flow.Value{Hi: binary.BigEndian.Uint64(b[:]), Lo: binary.BigEndian.Uint64(b[8:])}, nil
 }
 
 func parseFrag(v text) (val, mask uint64, err *SyntaxError) {

@@ -37,8 +37,10 @@ const (
 //
 // Life: Reset, then Add for each packet (a receive queue does both), then reading, editing and cloning, then Reset again.
 type Batch struct {
-	// InPort names the port that the packets came from. The PMD loop sets it.
+	// InPort names the port that the packets came from, Time is when they did, in nanoseconds of a clock that every PMD
+	// thread reads alike and that has nothing to do with the time of day. The PMD loop sets both.
 	InPort uint32
+	Time   int64
 
 	n      int // packets received
 	clones int // clones, placed behind the received packets' slots
