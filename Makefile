@@ -12,10 +12,10 @@ FUZZTIME ?= 30s
 ARGS ?=
 E2E_TIMEOUT ?= 9m
 
-.PHONY: help build demo demo-stop test test-fast test-e2e race lint fuzz bench generate clean
+.PHONY: help build demo demo-stop test test-fast test-e2e race lint fuzz bench bench-stress generate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the static binary bin/weft
 	@mkdir -p $(BIN)
@@ -61,6 +61,10 @@ fuzz: ## Run each fuzzer for FUZZTIME (30s)
 bench: build ## Compare 64-byte throughput with Open vSwitch and testpmd (root; ARGS="-rounds 5")
 	@go build -o $(BIN)/compare ./benchmarks/compare
 	@exec $(BIN)/compare -weft $(BIN)/weft $(ARGS)
+
+bench-stress: build ## New flows, attacks on the classifier, millions of rules, rule changes under load (root; ARGS="-quick")
+	@go build -o $(BIN)/stress ./benchmarks/stress
+	@exec $(BIN)/stress -weft $(BIN)/weft $(ARGS)
 
 generate: ## Run the code generators; afterwards git diff shows nothing
 	go generate ./...

@@ -97,6 +97,10 @@ func threadMetrics(t *vswitch.PMDInfo) metrics.Thread {
 		SleepCycles: t.SleepCycles, CyclesPerSec: t.TSCHz, Iterations: t.Iterations, Sleeps: t.Sleeps,
 		Packets: t.Packets, Batches: t.Batches,
 	}
+	out.LongestGapCycles = t.LongestGapCycles
+	for _, g := range t.Gaps {
+		out.Gaps = append(out.Gaps, metrics.LoopGap{OverSeconds: float64(g.Over) / 1e6, Count: g.Count})
+	}
 	for _, q := range t.Queues {
 		out.Queues = append(out.Queues, metrics.ThreadQueue{Port: q.Port, Index: q.Queue, BusyCycles: q.Cycles})
 	}
