@@ -37,6 +37,8 @@ type composer struct {
 	missed    bool // some table had no matching rule
 	dropped   bool // some rule had no actions
 	grouped   bool // the action set has a group
+
+	trace *tracer // nil but for Pipeline.Trace
 }
 
 func newComposer() composer {
@@ -62,6 +64,9 @@ func (c *composer) compose(st *state, key *flow.Key) {
 		// What a bucket may still write to the set is not executed, as in Open vSwitch.
 		c.ordered = flow.AppendActionSet(c.ordered[:0], c.set)
 		c.set = c.set[:0]
+		if c.trace != nil {
+			c.trace.line(-1, "action set:")
+		}
 		c.list(0, c.ordered)
 	}
 	c.finish()
@@ -87,6 +92,9 @@ func (c *composer) lookUp(table uint8, port uint32) (slot, list uint32) {
 // table looks the key up in one table, as if it had come from port, and does what the rule says.
 func (c *composer) table(table uint8, port uint32) {
 	slot, list := c.lookUp(table, port)
+	if c.trace != nil {
+		c.trace.rule(table, slot)
+	}
 	if slot == noSlot {
 		c.missed = true
 		return
@@ -101,6 +109,10 @@ func (c *composer) table(table uint8, port uint32) {
 
 // list does actions until something ends them.
 func (c *composer) list(table uint8, actions []flow.Action) {
+	if c.trace != nil {
+		c.trace.depth++
+		defer func() { c.trace.depth-- }()
+	}
 	for i := range actions {
 		if c.exceeded || c.stuck || c.exit || !c.action(table, &actions[i]) {
 			return
@@ -149,6 +161,9 @@ var outputOps = [flow.NumActionKinds]OpKind{
 // action does one action in a table: an op for the packet, and the same to the key that later tables see. It returns
 // false if the rest of the list is not to be done.
 func (c *composer) action(table uint8, a *flow.Action) bool {
+	if c.trace != nil {
+		c.trace.action(a, &c.key)
+	}
 	if a.InSet {
 		c.write(a)
 		return true
