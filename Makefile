@@ -14,10 +14,11 @@ E2E_TIMEOUT ?= 9m
 # The first run installs a Debian 13 for the guests, which may take most of this.
 I40E_TIMEOUT ?= 20m
 
-.PHONY: help build demo demo-stop test test-fast test-e2e test-i40e race lint fuzz fuzz-flow bench generate clean
+.PHONY: help build demo demo-stop test test-fast test-e2e test-i40e race lint fuzz fuzz-flow bench bench-quick \
+	bench-stress generate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the static binary bin/weft
 	@mkdir -p $(BIN)
@@ -69,6 +70,10 @@ fuzz-flow: ## Compare random rules and packets with Open vSwitch's verdict for F
 bench: build ## Compare 64-byte throughput with Open vSwitch and testpmd (root; ARGS="-rounds 5")
 	@go build -o $(BIN)/compare ./benchmarks/compare
 	@exec $(BIN)/compare -weft $(BIN)/weft $(ARGS)
+
+bench-stress: build ## New flows, attacks on the classifier, millions of rules, rule changes under load (root; ARGS="-quick")
+	@go build -o $(BIN)/stress ./benchmarks/stress
+	@exec $(BIN)/stress -weft $(BIN)/weft $(ARGS)
 
 generate: ## Run the code generators; afterwards git diff shows nothing
 	go generate ./...

@@ -259,6 +259,7 @@ func (br *bridge) reshape(cfg Bridge) {
 	}
 	br.fdb.setAgeing(cfg.MACAgeing)
 	br.fdb.rate.Store(uint32(cfg.MACRate))
+	br.rules.pipeline.SetFragments(cfg.Fragments)
 	br.dirty = br.dirty || br.cfg.ForwardReserved != cfg.ForwardReserved
 	br.cfg = cfg
 	br.cfg.Ports, br.cfg.Flows = nil, nil // kept as ports and rules
@@ -273,5 +274,6 @@ func newBridge(cfg Bridge) *bridge {
 	br.fdb.rate.Store(uint32(cfg.MACRate))
 	br.cfg.Ports, br.cfg.Flows = nil, nil
 	br.rules = newRuleSet()
+	br.rules.pipeline.SetFragments(cfg.Fragments)
 	return br
 }

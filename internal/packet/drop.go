@@ -33,6 +33,7 @@ const (
 	DropNoClone
 	DropVLAN
 	DropBadTag
+	DropFragment
 
 	// NumDropReasons is how many there are.
 	NumDropReasons = iota
@@ -59,6 +60,7 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropMeter:             {"meter", "a meter's rate was exceeded"},
 	DropNoClone:           {"no_clone", "the rules make more different copies of one packet than can be held at once"},
 	DropVLAN:              {"vlan", "the port of arrival does not carry the packet's VLAN"},
+	DropFragment:          {"fragment", "the bridge drops IP fragments (fragments: drop)"},
 	DropBadTag:            {"bad_tag", "the frame ends within its VLAN tag"},
 	DropHeaderTooLong:     {"header_too_long", "rules look at the transport header, and extension headers push it out of reach"},
 	DropReservedMulticast: {"reserved_multicast", "NORMAL does not forward 01:80:c2:00:00:0x (spanning tree, LACP, LLDP)"},
