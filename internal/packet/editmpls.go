@@ -7,8 +7,8 @@ const lseLen = 4 // a label stack entry (RFC 3032 §2.1)
 // PushMPLS puts a label stack entry behind the tags; the EtherType before it becomes etherType. It fails when there is
 // no room, or nothing that it can stand behind.
 func (p *Packet) PushMPLS(etherType uint16, lse uint32) bool {
-	l, ok := p.layers()
-	if !ok || l.typeAt < 0 || !p.grow(lseLen) {
+	l := p.layers()
+	if l.typeAt < 0 || !p.grow(lseLen) {
 		return false
 	}
 	h := p.Header()
@@ -40,6 +40,6 @@ func (p *Packet) SetMPLS(v, mask uint32) {
 
 // mpls finds the top label stack entry.
 func (p *Packet) mpls() (layers, bool) {
-	l, ok := p.layers()
-	return l, ok && l.typeAt >= 0 && (l.etherType == etherMPLS || l.etherType == etherMPLSMC) && len(l.h) >= l.l3+lseLen
+	l := p.layers()
+	return l, l.typeAt >= 0 && (l.etherType == etherMPLS || l.etherType == etherMPLSMC) && len(l.h) >= l.l3+lseLen
 }

@@ -104,7 +104,7 @@ func TestLabelsArePushedAndPoppedBehindTheTags(t *testing.T) {
 		}
 		p.PopMPLS(0x8847)
 		p.PopVLAN()
-		l, _ := p.layers()
+		l := p.layers()
 		p.PopMPLS(uint16(s.frame[l.typeAt])<<8 | uint16(s.frame[l.typeAt+1]))
 		if got := wholeFrame(b, p); !bytes.Equal(got, s.frame) {
 			t.Errorf("%s:\n got  % x\n want % x", s.kinds, got, s.frame)
