@@ -41,8 +41,8 @@ type layers struct {
 	h         []byte // the window
 	n         int    // length of the frame
 	etherType uint16 // of what follows the tags, etherNone for none
-	typeAt    int    // where it stands, -1 in a frame of IEEE 802.2
-	l3        int    // what follows it
+	lengthAt  int    // where a frame with LLC and SNAP has its length, 0 in all others
+	l3        int    // what follows the EtherType
 	l4        int    // the transport header, 0: none, or not in the window
 	left      int    // bytes of the datagram from there on
 	proto     uint8  // its protocol
@@ -56,7 +56,7 @@ func (p *Packet) layers() layers {
 	for {
 		t := binary.BigEndian.Uint16(h[off:])
 		if t != TPID8021Q && t != TPID8021AD || len(h) < off+vlanTagLen+2 {
-			l := layers{h: h, n: int(p.length), etherType: t, typeAt: off, l3: off + 2}
+			l := layers{h: h, n: int(p.length), etherType: t, l3: off + 2}
 			if t < etherMin {
 				l.snap()
 			}
@@ -75,7 +75,7 @@ func (l *layers) snap() {
 	s := l.h[l.l3 : l.l3+snapLen]
 	t := binary.BigEndian.Uint16(s[6:])
 	if s[0] == 0xaa && s[1] == 0xaa && s[2] == 3 && s[3]|s[4]|s[5] == 0 && t >= etherMin {
-		l.etherType, l.typeAt, l.l3 = t, -1, l.l3+snapLen
+		l.etherType, l.lengthAt, l.l3 = t, l.l3-2, l.l3+snapLen
 	}
 }
 
