@@ -135,7 +135,7 @@ func (r *modelRun) reason() packet.DropReason {
 	case r.exceeded:
 		return packet.DropResubmitLimit
 	case r.stuck:
-		return packet.DropNoOutput
+		return packet.DropTooManyLabels
 	case r.missed:
 		return packet.DropNoMatch
 	case r.dropped:
