@@ -276,7 +276,7 @@ func (c *composer) finish() {
 	case c.exceeded:
 		reason = packet.DropResubmitLimit
 	case c.stuck:
-		reason = packet.DropNoOutput
+		reason = packet.DropTooManyLabels
 	case c.prune():
 		return
 	case c.missed:

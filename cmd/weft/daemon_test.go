@@ -74,6 +74,7 @@ weft_bridge_dropped_packets_total{bridge="br0",reason="no_such_port"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="reserved_multicast"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="resubmit_limit"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="rule"} 0
+weft_bridge_dropped_packets_total{bridge="br0",reason="too_many_labels"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="vlan"} 0
 # HELP weft_flow_rules Rules in a flow table; tables without rules are absent.
 # TYPE weft_flow_rules gauge

@@ -42,7 +42,8 @@ var actionRules = []string{
 	"mpls,actions=pop_mpls:0x800,mod_nw_src:1.2.3.4", "mpls,actions=pop_mpls:0x800,set_field:1.2.3.4->ip_src",
 	"mpls,actions=pop_mpls:0x8847,1", "actions=pop_mpls:0x86dd", "ip,actions=push_mpls:0x8847,1",
 	"ip,actions=push_mpls:0x8848,set_field:5->mpls_label", "mpls,actions=set_field:5->mpls_tc,set_field:9->mpls_ttl",
-	"actions=dec_ttl", "ip,actions=dec_ttl,1", "ipv6,actions=dec_ttl,1",
+	"actions=dec_ttl", "ip,actions=dec_ttl,1", "ipv6,actions=dec_ttl,1", "ip,actions=dec_ttl(1,2),1", "actions=dec_ttl()",
+	"actions=dec_ttl( 0, 65535 )", "actions=dec_ttl:3", "actions=write_actions(dec_ttl(7),output:1)",
 	"actions=set_tunnel:5", "actions=set_tunnel64:5", "actions=set_tunnel:0x123456789",
 	"actions=load:0x5->NXM_NX_REG0[]", "actions=load:0x1->reg0[1..5]", "actions=load:0->reg3[7]",
 	"actions=load:0xffffffff->xreg0", "actions=load:5->NXM_OF_IN_PORT[],output:1", "actions=load:5->OXM_OF_METADATA[]",
@@ -152,7 +153,7 @@ var refusedActions = []string{
 
 // differingActions are accepted by ovs-ofctl and refused here, on purpose: what they say would be lost or is not there.
 var differingActions = []string{
-	"actions=set_field:*->reg0", "actions=output(port=1,max_len=100)", "actions=dec_ttl(1,2)", "actions=strip_vlan(3)",
+	"actions=set_field:*->reg0", "actions=output(port=1,max_len=100)", "actions=strip_vlan(3)",
 	"actions=in_port(3)", "actions=group:4294967295", "actions=goto_table:254", "actions=resubmit(,254)",
 	"actions=clone(output:1)", "actions=set_field:5->dl_vlan", "actions=set_queue:1", "actions=enqueue:1:2",
 	"actions=push:NXM_NX_REG0[]", "actions=learn(table=1)", "actions=ct_clear", "actions=controller", "actions=output:table",
