@@ -314,12 +314,12 @@ func TestBadGroupsAndMetersAreRefusedWithAPlace(t *testing.T) {
 	}
 }
 
-func TestMetersAreWrittenAsOvsOfctlWritesThem(t *testing.T) {
+func TestMetersAreWrittenAsTheyAreRead(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
-		{"meter=1,kbps,band=type=drop,rate=1000", "meter=1 kbps bands=\ntype=drop rate=1000"},
+		{"meter=1,kbps,band=type=drop,rate=1000", "meter=1 kbps bands=type=drop rate=1000"},
 		{
 			"meter=7 pktps burst stats bands=type=drop rate=5,burst_size=10 type=drop,rate=6,burst_size=7",
-			"meter=7 pktps burst stats bands=\ntype=drop rate=5 burst_size=10\ntype=drop rate=6 burst_size=7",
+			"meter=7 pktps burst stats bands=type=drop rate=5 burst_size=10 type=drop rate=6 burst_size=7",
 		},
 	} {
 		m, err := ParseMeter(c.in)
