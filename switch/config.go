@@ -81,6 +81,9 @@ type Bridge struct {
 	// ForwardReserved lets NORMAL forward to reserved addresses: spanning tree, LACP, LLDP and the like.
 	ForwardReserved bool         `json:"forward_reserved,omitempty"`
 	Ports           []PortConfig `json:"ports,omitempty"`
+	// Groups and Meters are what rules can use.
+	Groups []FlowConfig `json:"groups,omitempty"`
+	Meters []FlowConfig `json:"meters,omitempty"`
 	// Flows are the rules of flows and of flows_file, in that order.
 	Flows []FlowConfig `json:"flows,omitempty"`
 	// DefaultRule says that the bridge has neither flows nor flows_file, and so gets priority=0,actions=NORMAL. An empty
@@ -125,7 +128,7 @@ type PortConfig struct {
 	pos position
 }
 
-// FlowConfig is one configured rule, as text, and where it stands.
+// FlowConfig is one configured rule, group or meter, as text, and where it stands.
 type FlowConfig struct {
 	Text   string `json:"text"`
 	File   string `json:"file,omitempty"`
