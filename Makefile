@@ -11,11 +11,14 @@ FUZZTIME ?= 30s
 # Arguments of the benchmark, see benchmarks/compare: make bench ARGS="-rounds 5 -seconds 10"
 ARGS ?=
 E2E_TIMEOUT ?= 9m
+# The first run installs a Debian 13 for the guests, which may take most of this.
+I40E_TIMEOUT ?= 20m
 
-.PHONY: help build demo demo-stop test test-fast test-e2e race lint fuzz bench generate clean
+.PHONY: help build demo demo-stop test test-fast test-e2e test-i40e race lint fuzz fuzz-flow bench bench-quick \
+	bench-stress generate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the static binary bin/weft
 	@mkdir -p $(BIN)
@@ -41,14 +44,17 @@ test-fast: lint ## Run the tests that need neither root nor qemu
 test-e2e: ## Run the end-to-end tests alone (root)
 	go test -tags e2e -count=1 -p=1 -timeout $(E2E_TIMEOUT) ./internal/e2e/...
 
+test-i40e: ## Run the Linux and DPDK drivers on the I40E device model, with qemu 11 in a Debian 13 of its own (root)
+	go test -tags i40e -count=1 -v -timeout $(I40E_TIMEOUT) ./internal/e2e/i40e
+
 race: ## Run the fast tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./...
 
 lint: ## gofumpt, go vet and staticcheck, over every build tag
 	@unformatted="$$(go tool gofumpt -l .)"; \
 	if [ -n "$$unformatted" ]; then echo "not formatted as gofumpt does (go tool gofumpt -w .):"; echo "$$unformatted"; exit 1; fi
-	go vet -tags e2e ./...
-	go tool staticcheck -tags e2e ./...
+	go vet -tags e2e,i40e ./...
+	go tool staticcheck -tags e2e,i40e ./...
 
 fuzz: ## Run each fuzzer for FUZZTIME (30s)
 	@for pkg in $$(go list ./...); do \
@@ -58,9 +64,16 @@ fuzz: ## Run each fuzzer for FUZZTIME (30s)
 		done; \
 	done
 
+fuzz-flow: ## Compare random rules and packets with Open vSwitch's verdict for FUZZTIME (30s; root, to install it)
+	FLOWDIFF_TIME=$(FUZZTIME) go test -count=1 -v -timeout 0 -run 'Weft|Caches' ./internal/flowdiff
+
 bench: build ## Compare 64-byte throughput with Open vSwitch and testpmd (root; ARGS="-rounds 5")
 	@go build -o $(BIN)/compare ./benchmarks/compare
 	@exec $(BIN)/compare -weft $(BIN)/weft $(ARGS)
+
+bench-stress: build ## New flows, attacks on the classifier, millions of rules, rule changes under load (root; ARGS="-quick")
+	@go build -o $(BIN)/stress ./benchmarks/stress
+	@exec $(BIN)/stress -weft $(BIN)/weft $(ARGS)
 
 generate: ## Run the code generators; afterwards git diff shows nothing
 	go generate ./...

@@ -149,10 +149,12 @@ func (s *actionStore) removeEffects(e *effects) {
 	}
 }
 
-// need adds to union the bits that composing these lists' programs looks at, given what matching looks at.
-func (s *actionStore) need(union *flow.Key) {
+// need adds to union the bits that composing these lists' programs looks at, given what matching looks at. deep: they
+// change what checksums of transport headers cover.
+func (s *actionStore) need(union *flow.Key) (deep bool) {
 	tags, labels := false, false
 	for e := range s.effects {
+		deep = deep || e.deep()
 		for w, m := range e.reads {
 			union[w] |= m
 		}
@@ -170,6 +172,7 @@ func (s *actionStore) need(union *flow.Key) {
 		union[flow.WordMPLS] |= lse<<flow.ShiftLSE | lse
 		union[flow.WordLabel] |= lse << flow.ShiftLSE
 	}
+	return deep
 }
 
 // rewritable is the mask of the bits of a key that some live action changes on its way from table to table. A rule in a

@@ -74,7 +74,10 @@ func (p *Pipeline) applyAll(changes iter.Seq2[*flow.Change, error], n int) (Appl
 	i := 0
 	for c, err := range changes {
 		i++
-		x.bulk = x.bulk || i >= bulkChanges
+		if i%bulkChanges == 0 {
+			x.bulk = true
+			p.turn()
+		}
 		if err == nil {
 			err = x.apply(c)
 		}

@@ -37,6 +37,8 @@ type composer struct {
 	missed    bool // some table had no matching rule
 	dropped   bool // some rule had no actions
 	grouped   bool // the action set has a group
+
+	trace *tracer // nil but for Pipeline.Trace
 }
 
 func newComposer() composer {
@@ -53,27 +55,45 @@ func (c *composer) compose(st *state, key *flow.Key) {
 	c.arrival = key.InPort()
 	c.resubmits, c.depth = 0, 0
 	c.exceeded, c.stuck, c.exit, c.missed, c.dropped, c.grouped = false, false, false, false, false, false
+	if st.fragments == flow.FragmentsDrop && key[flow.WordL4]&maskFrag != 0 && key.IsIP() {
+		c.ops = append(c.ops, Op{Kind: OpDrop, A: uint32(packet.DropFragment)})
+		return
+	}
 	c.table(0, flow.SamePort)
 	if len(c.set) > 0 {
 		// What a bucket may still write to the set is not executed, as in Open vSwitch.
 		c.ordered = flow.AppendActionSet(c.ordered[:0], c.set)
 		c.set = c.set[:0]
+		if c.trace != nil {
+			c.trace.line(-1, "action set:")
+		}
 		c.list(0, c.ordered)
 	}
 	c.finish()
 }
 
+// lookUp classifies the key as it is now, as if it had come from port.
+func (c *composer) lookUp(table uint8, port uint32) (slot, list uint32) {
+	hidden := c.st.fragments == flow.FragmentsNormal && c.key[flow.WordL4]&maskFrag != 0 && c.key.IsIP()
+	if port == flow.SamePort && !hidden {
+		return c.st.classify(table, &c.key)
+	}
+	// The lookup alone sees another port, or no ports: in_port and NORMAL still mean the true one (ovs-actions(7)).
+	key := c.key
+	if port != flow.SamePort {
+		key.SetInPort(port)
+	}
+	if hidden {
+		key[flow.WordL4] &^= maskPorts
+	}
+	return c.st.classify(table, &key)
+}
+
 // table looks the key up in one table, as if it had come from port, and does what the rule says.
 func (c *composer) table(table uint8, port uint32) {
-	var slot, list uint32
-	if port == flow.SamePort {
-		slot, list = c.st.classify(table, &c.key)
-	} else {
-		// The lookup alone sees another port: in_port and NORMAL still mean the true one (ovs-actions(7)).
-		original := c.key.InPort()
-		c.key.SetInPort(port)
-		slot, list = c.st.classify(table, &c.key)
-		c.key.SetInPort(original)
+	slot, list := c.lookUp(table, port)
+	if c.trace != nil {
+		c.trace.rule(table, slot)
 	}
 	if slot == noSlot {
 		c.missed = true
@@ -89,6 +109,10 @@ func (c *composer) table(table uint8, port uint32) {
 
 // list does actions until something ends them.
 func (c *composer) list(table uint8, actions []flow.Action) {
+	if c.trace != nil {
+		c.trace.depth++
+		defer func() { c.trace.depth-- }()
+	}
 	for i := range actions {
 		if c.exceeded || c.stuck || c.exit || !c.action(table, &actions[i]) {
 			return
@@ -137,6 +161,9 @@ var outputOps = [flow.NumActionKinds]OpKind{
 // action does one action in a table: an op for the packet, and the same to the key that later tables see. It returns
 // false if the rest of the list is not to be done.
 func (c *composer) action(table uint8, a *flow.Action) bool {
+	if c.trace != nil {
+		c.trace.action(a, &c.key)
+	}
 	if a.InSet {
 		c.write(a)
 		return true

@@ -59,6 +59,9 @@ func (c *composer) bucket(table uint8, b *bucket) {
 	c.credit(b.slot)
 	key, arrival, first := c.key, c.arrival, len(c.ops)
 	c.emit(Op{Kind: OpSave})
+	if c.trace != nil {
+		c.trace.line(-1, "bucket %d", b.id)
+	}
 	c.depth++
 	c.list(table, b.actions)
 	c.depth--

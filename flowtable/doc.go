@@ -10,8 +10,8 @@
 //	           one state, atomic pointer          v masked by the union of the rules' masks
 //	                         |                 cache: key -> path ----hit----+
 //	                         v                    | miss                     |
-//	    table 0..253: tuples by priority <--------+                          v
-//	      tuple: one mask, one hash table --> composed program --intern--> path: ops, rules to credit
+//	    table 0..253: see package classifier <----+                          v
+//	      key -> rule of highest priority --> composed program --intern--> path: ops, rules to credit
 //
 // # Semantics
 //
@@ -22,11 +22,12 @@
 //
 // # Changing rules
 //
-// A transaction links new versions of rules into hash tables that PMD threads are reading, invisible to them, since
+// A transaction enters new versions of rules into hash tables that PMD threads are reading, invisible to them, since
 // every version says from which generation to which it is seen; publishing the next generation shows all of it at once.
-// Adding a rule touches one segment of one hash table (at most 4096 places), and for a new mask the list of the table's
-// tuples. What nobody sees any more is unlinked when no Lookup is inside a batch that began before, and its memory is
-// used again one generation later; nothing ever waits.
+// Adding a rule replaces one block of at most 24 rules, now and then one segment of a hash table (at most 4096 places),
+// and for a new mask perhaps the list of the table's tuples. What nobody sees any more is unlinked when no Lookup is
+// inside a batch of an earlier epoch, and its memory is used again one epoch later; nothing ever waits. Tables of many
+// masks are laid out anew now and then by Expire, in steps of less than a millisecond.
 //
 // A cached flow knows the generation it was resolved in. When the generation has moved on, the flow's key is compared
 // with the matches that changed since, up to 64 generations of up to 16 rules each, some nanoseconds a match; only a
@@ -36,10 +37,10 @@
 //
 // # Cost
 //
-// A rule takes about 230 bytes, a cached flow 32 or 64 bytes (128 with IPv6 addresses) and about 80 for its path when
-// that is its own, and a Lookup 32 bytes for each rule's counters. Records, tuples and caches hold no pointers. Paths
-// are freed with the last cached flow that names them, one at a time, so that neither many rules in use nor rules that
-// come and go ever empty a cache or stop a thread.
+// A rule takes about 180 bytes (with three words of key; 88 of them in the classifier), a cached flow 32 or 64 bytes (128
+// with IPv6 addresses) and about 80 for its path when that is its own, and a Lookup 32 bytes for each rule's counters.
+// Records, classifier and caches hold no pointers. Paths are freed with the last cached flow that names them, one at a
+// time, so that neither many rules in use nor rules that come and go ever empty a cache or stop a thread.
 //
 // # Concurrency
 //

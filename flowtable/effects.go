@@ -83,6 +83,14 @@ func (e *effects) add(a *flow.Action) {
 	}
 }
 
+// deep reports whether e changes addresses, ports or what neighbour discovery says: all that the checksum of a transport
+// header covers.
+func (e *effects) deep() bool {
+	return e.writes[flow.WordIPv4]|e.writes[flow.WordL4]&maskPorts|e.writes[flow.WordND]|e.writes[flow.WordND+1] != 0 ||
+		e.writes[flow.WordIPv6S]|e.writes[flow.WordIPv6S+1]|e.writes[flow.WordIPv6D]|e.writes[flow.WordIPv6D+1] != 0 ||
+		e.writes[flow.WordSHA]|e.writes[flow.WordTHA] != 0
+}
+
 func (e *effects) read(s flow.Subfield) {
 	flow.Places[s.Field].Need.AddMask(&e.reads)
 	s.AddMask(&e.reads)

@@ -345,6 +345,18 @@ func (p *Pipeline) SetPortLive(port uint32, live bool) {
 	x.commit()
 }
 
+// SetFragments says how fragments are treated from now on.
+func (p *Pipeline) SetFragments(mode flow.Fragments) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fragments == mode {
+		return
+	}
+	x := p.begin()
+	p.fragments, x.all = mode, true
+	x.commit()
+}
+
 // Groups returns the groups by their numbers, with their counters.
 func (p *Pipeline) Groups() []flow.GroupStats {
 	p.mu.Lock()

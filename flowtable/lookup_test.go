@@ -326,7 +326,7 @@ func FuzzExtract(f *testing.F) {
 	for w := range flow.PacketWords {
 		union[w] = math.MaxUint64
 	}
-	everything, batch := makeLayout(&union), packet.NewBatch(nil)
+	everything, batch := makeLayout(&union, false), packet.NewBatch(nil)
 	f.Fuzz(func(t *testing.T, b []byte, more uint16) {
 		window := slices.Clone(b[:min(len(b), packet.WindowSize)])
 		n := len(b) + int(more)

@@ -84,7 +84,7 @@ func TestMetersLetThroughTheirRateAndBurst(t *testing.T) {
 func TestAMeterCountsDropsForTheHighestRateThatIsExceeded(t *testing.T) {
 	bands := []flow.Band{{Rate: 1, Burst: 1}, {Rate: 2, Burst: 2}}
 	m := NewMeter(&flow.Meter{ID: 1, Flags: flow.MeterPktps | flow.MeterBurst, Bands: bands})
-	for range 3 {
+	for range 5 {
 		m.Pass(0, 100)
 	}
 	// The first packet passes; the second finds the first band empty, from the third on both are.

@@ -161,6 +161,11 @@ func (m *model) alive(g *flow.Group, b *flow.Bucket) bool {
 }
 
 func (m *model) best(table uint8, k *flow.Key) *modelRule {
+	if k[flow.WordL4]&(1<<flow.ShiftFrag) != 0 && k.IsIP() {
+		hidden := *k
+		hidden[flow.WordL4] &^= 0xffffffff // the ports of fragments
+		k = &hidden
+	}
 	var best *modelRule
 	for _, r := range m.rules {
 		if r.Table == table && r.Match.Matches(k) && (best == nil || r.Priority > best.Priority) {

@@ -37,6 +37,8 @@ type Pipeline struct {
 	meters  map[uint32]*meterEntry         // as published
 	live    map[uint32]bool                // ports that have a link
 
+	fragments flow.Fragments
+
 	removed  []grace // invisible from an epoch on, still linked
 	unlinked []grace // not linked any more, not yet free
 	wide     *layout // the layout in use, whose union may be wider than the rules need
@@ -71,7 +73,7 @@ func NewPipeline(cfg Config) *Pipeline {
 		p.now = time.Now
 	}
 	p.classes = classifier.NewStore(p.seed)
-	p.wide = makeLayout(new(flow.Key))
+	p.wide = makeLayout(new(flow.Key), false)
 	p.state.Store(&state{gen: 1, epoch: 1, layout: p.wide})
 	p.clock.Store(uint64(p.now().Unix()))
 	return p
@@ -263,13 +265,13 @@ func (x *txn) abort() {
 // commit publishes the transaction.
 func (x *txn) commit() {
 	p := x.p
-	if len(x.added)+len(x.removed) == 0 && !x.groupsChanged && !x.metersChanged {
+	if len(x.added)+len(x.removed) == 0 && !x.groupsChanged && !x.metersChanged && !x.all {
 		return
 	}
 	old := p.state.Load()
 	st := &state{
 		gen: x.gen, epoch: old.epoch + 1, actions: p.actions.chunks, log: old.log,
-		groups: x.groups, meters: old.meters, meterSlots: old.meterSlots,
+		groups: x.groups, meters: old.meters, meterSlots: old.meterSlots, fragments: p.fragments,
 	}
 	st.log[x.gen%logLength] = x.changeSet()
 	for _, slot := range x.removed {
@@ -292,6 +294,7 @@ func (x *txn) dropOldGroups(epoch uint64) {
 
 // publish shows st, with the tables and the layout as they are now.
 func (p *Pipeline) publish(st *state) {
+	p.classes.Epoch(st.epoch)
 	for i, t := range p.tables {
 		if t != nil {
 			st.tables[i] = t.View()
@@ -301,13 +304,21 @@ func (p *Pipeline) publish(st *state) {
 	p.state.Store(st)
 }
 
+// turn begins a new epoch in the middle of a transaction and shows nothing new, so that memory which a long one gives up
+// on its way can be used again by itself.
+func (p *Pipeline) turn() {
+	st := *p.state.Load()
+	st.epoch++
+	p.state.Store(&st)
+	p.reclaim()
+}
+
 // Rules that come and go must not make the cache lose everything each time, as a new layout does: the layout widens at
 // once when a rule looks at something new, and narrows only when nobody needed the extra bits for slackTime.
 const slackTime = 10 // seconds
 
-// need is the union of everything that the rules look at now.
-func (p *Pipeline) need() flow.Key {
-	var need flow.Key
+// need is the union of everything that the rules look at now, and whether what they change needs the transport header.
+func (p *Pipeline) need() (need flow.Key, deep bool) {
 	for _, t := range p.tables {
 		if t == nil {
 			continue
@@ -316,23 +327,26 @@ func (p *Pipeline) need() flow.Key {
 			need[w] |= m
 		}
 	}
-	p.actions.need(&need)
+	deep = p.actions.need(&need)
+	if p.fragments == flow.FragmentsDrop || p.fragments == flow.FragmentsNormal && need[flow.WordL4]&maskPorts != 0 {
+		need[flow.WordL4] |= maskFrag
+	}
 	clear(need[flow.PacketWords:]) // zero in every packet
-	return need
+	return need, deep
 }
 
 // widen sets the layout for a new state, at the time now.
 func (p *Pipeline) widen(now int64) {
-	need := p.need()
+	need, deep := p.need()
 	both := need
 	for w, m := range p.wide.union {
 		both[w] |= m
 	}
-	if both != p.wide.union {
-		p.wide = makeLayout(&both)
+	if both != p.wide.union || deep && !p.wide.deep {
+		p.wide = makeLayout(&both, deep || p.wide.deep)
 	}
 	switch {
-	case need == p.wide.union:
+	case need == p.wide.union && deep == p.wide.deep:
 		p.slackAt = 0
 	case p.slackAt == 0:
 		p.slackAt = now
@@ -344,8 +358,8 @@ func (p *Pipeline) narrow(now int64) bool {
 	if p.slackAt == 0 || now-p.slackAt < slackTime {
 		return false
 	}
-	need := p.need()
-	p.wide, p.slackAt = makeLayout(&need), 0
+	need, deep := p.need()
+	p.wide, p.slackAt = makeLayout(&need, deep), 0
 	return true
 }
 

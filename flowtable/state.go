@@ -20,6 +20,7 @@ type state struct {
 	log     [logLength]*changeSet // what the last generations changed, by gen % logLength
 
 	groups     groupTable
+	fragments  flow.Fragments
 	meters     []*Meter          // by the place that OpMeter names
 	meterSlots map[uint32]uint32 // places by meter
 }
@@ -27,6 +28,7 @@ type state struct {
 // layout says which bits of keys matter to the loaded rules at all, and how the cache lays keys out.
 type layout struct {
 	union flow.Key
+	deep  bool // actions change what the transport header's checksum covers, so that header must be in sight
 	shape flow.Shape
 	depth flow.Depth
 	// portOnly: no rule looks at anything but in_port, so that a whole batch has one key.
@@ -39,8 +41,11 @@ type layout struct {
 
 const minStride = 4
 
-func makeLayout(union *flow.Key) *layout {
-	l := &layout{union: *union, shape: flow.ShapeOf(union), depth: flow.DepthOf(union)}
+func makeLayout(union *flow.Key, deep bool) *layout {
+	l := &layout{union: *union, deep: deep, shape: flow.ShapeOf(union), depth: flow.DepthOf(union)}
+	if deep {
+		l.depth = max(l.depth, flow.DepthL4)
+	}
 	l.portOnly = l.depth == flow.DepthPort
 	l.chased = union[flow.WordL4] != 0 || l.depth >= flow.DepthL4
 	l.stride = max(minStride, 1<<bits.Len(uint(l.shape.N)))

@@ -68,7 +68,7 @@ func (t *thread) loop() {
 		if list.stop {
 			return
 		}
-		received, idle := 0, uint64(0)
+		received, idle, begun := 0, uint64(0), last
 		for _, q := range list.queues {
 			if q.suspended.Load() {
 				continue
@@ -93,6 +93,9 @@ func (t *thread) loop() {
 			idle, last = now-last, now
 		}
 		store(&t.counters.idle, t.counters.idle+idle)
+		if last-begun > t.gapLimits[0] {
+			t.noteGap(last - begun)
+		}
 		if received != 0 {
 			empty, nap = 0, firstNap
 			continue

@@ -361,14 +361,18 @@ func TestNodesWithoutPMDThreadAreServedByOthers(t *testing.T) {
 }
 
 func TestStatsHaveTheNamesThatOperatorsSee(t *testing.T) {
-	text, err := json.Marshal(ThreadStats{CPU: 3, State: StatePolling, Queues: []QueueStats{{Port: "vm1", Load: 12.5}}})
+	text, err := json.Marshal(ThreadStats{
+		CPU: 3, State: StatePolling, Queues: []QueueStats{{Port: "vm1", Load: 12.5}},
+		Gaps: []LoopGap{{100, 2}}, LongestGapCycles: 9,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const want = `{"thread":0,"cpu":3,"node":0,"tid":0,"state":"polling","queues":[{"port":"vm1","queue":0,"node":0,` +
 		`"pinned":false,"pin_unmet":false,"cross_numa":false,"suspended":false,` +
 		`"packets":0,"batches":0,"cycles":0,"load":12.5}],` +
-		`"busy_cycles":0,"idle_cycles":0,"sleep_cycles":0,"iterations":0,"sleeps":0,"faults":0,"load":0,"tsc_hz":0}`
+		`"busy_cycles":0,"idle_cycles":0,"sleep_cycles":0,"iterations":0,"sleeps":0,"faults":0,` +
+		`"gaps":[{"over_us":100,"count":2}],"longest_gap_cycles":9,"load":0,"tsc_hz":0}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}

@@ -101,7 +101,8 @@ func (m *Manager) startThreads(cpus []int, beside []*thread) ([]*thread, error) 
 	var fresh []*thread
 	for _, cpu := range cpus {
 		t := &thread{
-			id: freeID(all), cpu: cpu, node: m.topo.NodeOfCPU(cpu), topo: m.topo, clock: newTSCClock(m.tscHz),
+			id: freeID(all), cpu: cpu, node: m.topo.NodeOfCPU(cpu), topo: m.topo,
+			clock: newTSCClock(m.tscHz), gapLimits: limitsAt(m.tscHz),
 			newProcessor: m.newProcessor, onFault: m.onFault,
 			started: make(chan error, 1), done: make(chan struct{}),
 		}

@@ -43,6 +43,10 @@ type ThreadStats struct {
 	Iterations  uint64 `json:"iterations"`
 	Sleeps      uint64 `json:"sleeps"`
 	Faults      uint64 `json:"faults"`
+	// Gaps counts the iterations that took longer than each of some thresholds, sleeps left out, and LongestGapCycles is
+	// the longest of them: for so long no queue was polled. Differences of two readings tell of the time between them.
+	Gaps             []LoopGap `json:"gaps"`
+	LongestGapCycles uint64    `json:"longest_gap_cycles"`
 	// Load is BusyCycles over the last LoadWindow in percent.
 	Load float64 `json:"load"`
 	// TSCHz is how many cycles there are in a second.
@@ -80,7 +84,10 @@ func (t *thread) stats() ThreadStats {
 		Iterations:  t.iterations.Load(),
 		Sleeps:      atomic.LoadUint64(&c.naps),
 		Faults:      atomic.LoadUint64(&c.faults),
-		Load:        roundPercent(t.load.since(t.sample())),
+		Gaps:        t.gaps.list(),
+
+		LongestGapCycles: atomic.LoadUint64(&t.gaps.longest),
+		Load:             roundPercent(t.load.since(t.sample())),
 	}
 }
 

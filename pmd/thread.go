@@ -23,6 +23,7 @@ type thread struct {
 	tid           int
 	clock         tscClock
 	topo          *numa.Topology
+	gapLimits     gapLimits
 	newProcessor  func(thread, cpu, node int) Processor
 	onFault       func(f *Fault) (owned bool)
 	started       chan error    // one answer: running, or why not
@@ -35,6 +36,7 @@ type thread struct {
 	// The thread's account. iterations is stored once per iteration (see loop); 0 means the loop was never entered.
 	iterations atomic.Uint64
 	counters   threadCounters
+	gaps       gapCounters
 	_          [64]byte
 
 	// Control's, under the Manager's lock.

@@ -259,6 +259,7 @@ func (br *bridge) reshape(cfg Bridge) {
 	}
 	br.fdb.setAgeing(cfg.MACAgeing)
 	br.fdb.rate.Store(uint32(cfg.MACRate))
+	br.rules.pipeline.SetFragments(cfg.Fragments)
 	br.dirty = br.dirty || br.cfg.ForwardReserved != cfg.ForwardReserved
 	br.cfg = cfg
 	br.cfg.forgetTables()
@@ -276,5 +277,6 @@ func newBridge(cfg Bridge) *bridge {
 	br.fdb.rate.Store(uint32(cfg.MACRate))
 	br.cfg.forgetTables()
 	br.rules = newRuleSet()
+	br.rules.pipeline.SetFragments(cfg.Fragments)
 	return br
 }

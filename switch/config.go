@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weft/flowtable"
+	"weft/flowtable/flow"
 	"weft/pmd"
 )
 
@@ -79,8 +80,10 @@ type Bridge struct {
 	// MACRate is how many addresses a second may be new to or move to one port.
 	MACRate int `json:"mac_rate"`
 	// ForwardReserved lets NORMAL forward to reserved addresses: spanning tree, LACP, LLDP and the like.
-	ForwardReserved bool         `json:"forward_reserved,omitempty"`
-	Ports           []PortConfig `json:"ports,omitempty"`
+	ForwardReserved bool `json:"forward_reserved,omitempty"`
+	// Fragments is what rules see of the ports of IP fragments.
+	Fragments flow.Fragments `json:"fragments,omitempty"`
+	Ports     []PortConfig   `json:"ports,omitempty"`
 	// Groups and Meters are what rules can use.
 	Groups []FlowConfig `json:"groups,omitempty"`
 	Meters []FlowConfig `json:"meters,omitempty"`

@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"weft/flowtable/flow"
 	"weft/numa"
 )
 
@@ -109,6 +110,10 @@ func (p *parser) bridge(n *yaml.Node) Bridge {
 			if k, ok := p.number(v, "mac_rate", 1, MaxMACRate); ok {
 				br.MACRate = k
 			}
+		}},
+		{"fragments", func(v *yaml.Node) {
+			s, _ := p.oneOf(v, "fragments", "normal", "nx-match", "drop")
+			br.Fragments, _ = flow.ParseFragments(s)
 		}},
 		{"forward_reserved", func(v *yaml.Node) {
 			s, _ := p.oneOf(v, "forward_reserved", "true", "false")

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -55,8 +56,7 @@ func (s *Switch) FlowApply(req FlowRequest, text io.Reader) (FlowCounts, error) 
 	if err := req.check(); err != nil {
 		return FlowCounts{}, err
 	}
-	var err error
-	if t.data, err = io.ReadAll(text); err != nil {
+	if err := t.read(text); err != nil {
 		return FlowCounts{}, err
 	}
 	rules, names, err := s.rulesOf(req.Bridge)
@@ -102,7 +102,7 @@ func (s *Switch) rulesOf(bridge string) (*ruleSet, portNames, error) {
 // flowText is a text of changes on its way into a pipeline.
 type flowText struct {
 	req   FlowRequest
-	data  []byte
+	data  [][]byte // pieces of whole lines
 	names portNames
 	count int // lines that say something
 
@@ -112,22 +112,61 @@ type flowText struct {
 	errs   ConfigErrors
 }
 
+// textPiece is how much of a text is kept in one piece: a text is not known to be long before it has been read, and growing
+// one piece would take twice its memory.
+const textPiece = 1 << 20
+
+// read reads the text to its end.
+func (t *flowText) read(text io.Reader) error {
+	in := bufio.NewReaderSize(text, 64<<10)
+	piece := make([]byte, 0, 4096)
+	for {
+		line, err := in.ReadSlice('\n')
+		piece = append(piece, line...)
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			if len(piece) > maxLine {
+				return &ConfigError{Message: "a line is too long", Hint: fmt.Sprintf("at most %d bytes make a line", maxLine)}
+			}
+			continue // the rest of the line belongs to this piece
+		case errors.Is(err, io.EOF):
+			t.data = append(t.data, piece)
+			return nil
+		case err != nil:
+			return err
+		}
+		if len(piece) > textPiece-maxShort {
+			t.data = append(t.data, piece)
+			piece = make([]byte, 0, textPiece)
+		}
+	}
+}
+
+// maxLine bounds a line; maxShort is more than most lines have.
+const (
+	maxLine  = 4 << 20
+	maxShort = 4 << 10
+)
+
 // lines yields what each line says, without comment and white space around it, and how much was before it.
 func (t *flowText) lines() iter.Seq2[string, int] {
 	return func(yield func(string, int) bool) {
-		for raw := range bytes.Lines(t.data) {
-			t.line++
-			whole := strings.TrimRight(string(raw), "\r\n")
-			body, _, _ := strings.Cut(whole, "#")
-			text := strings.TrimSpace(body)
-			if text == "" {
-				continue
+		for i, piece := range t.data {
+			for raw := range bytes.Lines(piece) {
+				t.line++
+				whole := strings.TrimRight(string(raw), "\r\n")
+				body, _, _ := strings.Cut(whole, "#")
+				text := strings.TrimSpace(body)
+				if text == "" {
+					continue
+				}
+				t.count++
+				t.source = whole
+				if !yield(text, strings.Index(body, text)) {
+					return
+				}
 			}
-			t.count++
-			t.source = whole
-			if !yield(text, strings.Index(body, text)) {
-				return
-			}
+			t.data[i] = nil
 		}
 	}
 }

@@ -171,6 +171,9 @@ func (c *change) bridge(cfg Bridge, br *bridge) *bridgeChange {
 		if br.cfg.MACRate != cfg.MACRate {
 			c.say("~ bridge %s mac_rate %d -> %d", cfg.Name, br.cfg.MACRate, cfg.MACRate)
 		}
+		if br.cfg.Fragments != cfg.Fragments {
+			c.say("~ bridge %s fragments %s -> %s", cfg.Name, br.cfg.Fragments, cfg.Fragments)
+		}
 		if br.cfg.ForwardReserved != cfg.ForwardReserved {
 			c.say("~ bridge %s forward_reserved %v -> %v", cfg.Name, br.cfg.ForwardReserved, cfg.ForwardReserved)
 		}

@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"syscall"
 
+	"weft/benchmarks/rig"
 	"weft/internal/e2e/host"
 	"weft/internal/e2e/ovs"
 	"weft/internal/e2e/testpmd"
@@ -85,19 +84,8 @@ func compare(ctx context.Context, o *options) error {
 		}
 	}
 	r.print(os.Stdout)
-	if err := writeJSON(o.out, r); err != nil {
+	if err := rig.WriteJSON(o.out, r); err != nil {
 		return err
 	}
 	return r.failure()
-}
-
-func writeJSON(path string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
 }

@@ -1,17 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
+	"weft/benchmarks/rig"
 	"weft/internal/e2e/daemon"
 	"weft/internal/e2e/host"
 	"weft/internal/e2e/ovs"
@@ -48,10 +46,10 @@ type peer struct {
 var peers = map[string]peer{
 	"weft": {nil, false, startWeft, weftVersion},
 	"ovs": {[]host.Need{host.OVS}, false, startOVS, func(ctx context.Context, _ *options) string {
-		return packageVersion(ctx, host.OVS.Package)
+		return rig.PackageVersion(ctx, host.OVS.Package)
 	}},
 	"testpmd": {nil, true, startTestpmd, func(ctx context.Context, _ *options) string {
-		return packageVersion(ctx, host.Testpmd.Package)
+		return rig.PackageVersion(ctx, host.Testpmd.Package)
 	}},
 }
 
@@ -88,13 +86,16 @@ bridges:
     ports:
       - {name: v0, driver: vhost-user, number: 1, path: %s, mode: client, queues: %d}
       - {name: v1, driver: vhost-user, number: 2, path: %[6]s, mode: client, queues: %[5]d}
-    flows_file: %[7]s
-`, socket, b.o.SwitchCPU, cache, b.sockets[0], max(b.work.Queues, 1), b.sockets[1], rules)
+    flows: []
+`, socket, b.o.SwitchCPU, cache, b.sockets[0], max(b.work.Queues, 1), b.sockets[1])
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return running{}, err
 	}
 	d, err := daemon.Start(ctx, b.group, daemon.Config{Name: "weft", Binary: b.o.weft, File: file, Socket: socket})
 	if err != nil {
+		return running{}, err
+	}
+	if _, err := d.CLI(ctx, "flow", "add", "-f", rules); err != nil {
 		return running{}, err
 	}
 	return running{
@@ -112,20 +113,15 @@ func weftChanges(socket string) func(ctx context.Context, i int) error {
 		},
 	}}
 	return func(ctx context.Context, i int) error {
-		rule := fmt.Sprintf("ip,nw_dst=192.0.2.%d", i/2%256)
-		method, query := http.MethodPost, map[string]any{"rules": []string{rule + ",actions=drop"}}
-		if i%2 == 1 {
-			method, query = http.MethodDelete, map[string]any{"filter": rule}
+		rule, command := fmt.Sprintf("ip,nw_dst=192.0.2.%d", i/2%256), "delete"
+		if i%2 == 0 {
+			rule, command = rule+",actions=drop", "add"
 		}
-		body, err := json.Marshal(query)
+		url := "http://weft/v1/changes?kind=flow&command=" + command
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(rule))
 		if err != nil {
 			return err
 		}
-		req, err := http.NewRequestWithContext(ctx, method, "http://weft/v1/flows", bytes.NewReader(body))
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Content-Type", "application/json")
 		resp, err := client.Do(req)
 		if err != nil {
 			return err
@@ -138,13 +134,7 @@ func weftChanges(socket string) func(ctx context.Context, i int) error {
 	}
 }
 
-func weftVersion(ctx context.Context, o *options) string {
-	out, err := exec.CommandContext(ctx, o.weft, "version").Output()
-	if err != nil {
-		return "unknown: " + err.Error()
-	}
-	return strings.TrimSpace(string(out))
-}
+func weftVersion(ctx context.Context, o *options) string { return rig.Version(ctx, o.weft, "version") }
 
 func startOVS(ctx context.Context, b *bench) (running, error) {
 	rules, err := b.rulesFile()
@@ -167,12 +157,4 @@ func startTestpmd(ctx context.Context, b *bench) (running, error) {
 	}
 	_, err = t.Command(ctx, "start")
 	return running{ready: func(context.Context) error { return nil }}, err // the load connects while it starts
-}
-
-func packageVersion(ctx context.Context, name string) string {
-	out, err := exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Package} ${Version}", name).Output()
-	if err != nil {
-		return "unknown: " + err.Error()
-	}
-	return string(out)
 }

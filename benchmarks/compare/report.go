@@ -6,28 +6,21 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"weft/benchmarks/rig"
 )
 
 // report is what is printed and written as JSON.
 type report struct {
 	Time      time.Time         `json:"time"`
-	Machine   machine           `json:"machine"`
+	Machine   rig.Machine       `json:"machine"`
 	Options   *options          `json:"options"`
 	Versions  map[string]string `json:"versions"` // by peer
 	Scenarios []*outcome        `json:"scenarios"`
-}
-
-type machine struct {
-	CPU    string `json:"cpu"`
-	CPUs   int    `json:"cpus"`
-	Kernel string `json:"kernel"`
-	Load   string `json:"load_average_before"`
 }
 
 // outcome is what a scenario gave.
@@ -65,9 +58,7 @@ func (r *ratio) reached() bool { return r.Median >= r.Bar }
 
 func newReport(ctx context.Context, o *options, list []scenario) *report {
 	r := &report{
-		Time: time.Now().UTC().Truncate(time.Second), Options: o, Versions: make(map[string]string), Machine: machine{
-			CPU: cpuModel(), CPUs: runtime.NumCPU(), Kernel: oneLine("/proc/sys/kernel/osrelease"), Load: oneLine("/proc/loadavg"),
-		},
+		Time: time.Now().UTC().Truncate(time.Second), Options: o, Versions: make(map[string]string), Machine: rig.ThisMachine(),
 	}
 	for _, name := range peerNames(list) {
 		r.Versions[name] = peers[name].version(ctx, o)
@@ -97,7 +88,7 @@ func newOutcome(s *scenario) *outcome {
 func (o *outcome) summarise() {
 	for i := range o.Results {
 		p := &o.Results[i]
-		p.Median = median(p.Mpps)
+		p.Median = rig.Median(p.Mpps)
 		p.Spread = (slices.Max(p.Mpps) - slices.Min(p.Mpps)) / p.Median
 	}
 	for i := range o.Results {
@@ -113,7 +104,7 @@ func (o *outcome) compare(a, b *result) {
 	for round := range a.Mpps {
 		x.ByRound = append(x.ByRound, a.Mpps[round]/b.Mpps[round])
 	}
-	x.Median, x.Smallest, x.Largest = median(x.ByRound), slices.Min(x.ByRound), slices.Max(x.ByRound)
+	x.Median, x.Smallest, x.Largest = rig.Median(x.ByRound), slices.Min(x.ByRound), slices.Max(x.ByRound)
 	for _, bar := range o.bars {
 		if bar.Of == x.Of && bar.To == x.To {
 			x.Bar = bar.Least
@@ -138,8 +129,7 @@ func (r *report) failure() error {
 
 func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "\nsplit rings, %d rounds of %d s, both directions together\n", r.Options.Rounds, r.Options.Seconds)
-	fmt.Fprintf(out, "%s, %d CPUs, Linux %s, load average before: %s\n", r.Machine.CPU, r.Machine.CPUs, r.Machine.Kernel,
-		r.Machine.Load)
+	fmt.Fprintln(out, r.Machine)
 	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
 		fmt.Fprintf(out, "%s: %s\n", name, r.Versions[name])
 	}
@@ -157,7 +147,7 @@ func (o *outcome) print(out io.Writer) {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "  CONTENDER\tMEDIAN Mpps\tSPREAD\tROUNDS")
 	for _, p := range o.Results {
-		fmt.Fprintf(w, "  %s\t%.3f\t%.0f %%\t%s\n", p.Label, p.Median, 100*p.Spread, join(p.Mpps, "%.2f"))
+		fmt.Fprintf(w, "  %s\t%.3f\t%.0f %%\t%s\n", p.Label, p.Median, 100*p.Spread, rig.Join(p.Mpps, twoDigits))
 	}
 	_ = w.Flush() // the terminal
 	w = tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
@@ -171,43 +161,9 @@ func (o *outcome) print(out io.Writer) {
 			verdict = fmt.Sprintf("%.2f MISSED", x.Bar)
 		}
 		fmt.Fprintf(w, "  %s / %s\t%.2f\t%.2f-%.2f\t%s\t%s\n", x.Of, x.To, x.Median, x.Smallest, x.Largest, verdict,
-			join(x.ByRound, "%.2f"))
+			rig.Join(x.ByRound, twoDigits))
 	}
 	_ = w.Flush() // the terminal
 }
 
-func join(v []float64, format string) string {
-	var words []string
-	for _, x := range v {
-		words = append(words, fmt.Sprintf(format, x))
-	}
-	return strings.Join(words, " ")
-}
-
-// median is the middle value, or the mean of the two in the middle.
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	n := len(s)
-	if n%2 == 1 {
-		return s[n/2]
-	}
-	return (s[n/2-1] + s[n/2]) / 2
-}
-
-func oneLine(path string) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(text))
-}
-
-func cpuModel() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown CPU"
-}
+func twoDigits(v float64) string { return fmt.Sprintf("%.2f", v) }

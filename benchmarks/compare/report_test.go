@@ -3,21 +3,9 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
-
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		in   []float64
-		want float64
-	}{{[]float64{3}, 3}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 1, 2, 3}, 2.5}} {
-		if got := median(slices.Clone(c.in)); got != c.want {
-			t.Errorf("median(%v) = %v, want %v", c.in, got, c.want)
-		}
-	}
-}
 
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	o := &outcome{Name: "x", Title: "some frames", bars: []bar{{"a", "b", 1.9}}, Results: []result{

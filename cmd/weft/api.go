@@ -34,6 +34,12 @@ type flowRequest struct {
 	Strict bool   `json:"strict"`
 }
 
+type traceRequest struct {
+	Bridge string `json:"bridge"`
+	Fields string `json:"fields"`
+	Frame  string `json:"frame"` // hexadecimal digits
+}
+
 type pmdMoveRequest struct {
 	Port  string `json:"port"`
 	Queue int    `json:"queue"`
@@ -97,6 +103,7 @@ var (
 	routeChanges      = textRoute[vswitch.FlowRequest, vswitch.FlowCounts]{http.MethodPost, "/v1/changes"}
 	routeFlowDiff     = textRoute[bridgeRequest, vswitch.FlowDifference]{http.MethodPost, "/v1/flows/diff"}
 	routeFlowStats    = route[flowRequest, []vswitch.FlowStats]{http.MethodGet, "/v1/flows/stats"}
+	routeFlowTrace    = route[traceRequest, *vswitch.FlowTrace]{http.MethodGet, "/v1/flows/trace"}
 	routeGroups       = route[bridgeRequest, []vswitch.TableEntry]{http.MethodGet, "/v1/groups"}
 	routeMeters       = route[bridgeRequest, []vswitch.TableEntry]{http.MethodGet, "/v1/meters"}
 	routeFlowDel      = route[flowRequest, countAnswer]{http.MethodDelete, "/v1/flows"}

@@ -18,7 +18,7 @@ import (
 func (a *app) flowCommand() *cobra.Command {
 	return group("flow", "Show and change rules",
 		a.flowDumpCommand(), a.changeCommand(&flowAdd), a.changeCommand(&flowModify), a.flowDelCommand(),
-		a.flowReplaceCommand(), a.flowDiffCommand(), a.flowStatsCommand())
+		a.flowReplaceCommand(), a.flowDiffCommand(), a.flowStatsCommand(), a.flowTraceCommand())
 }
 
 func (a *app) flowDumpCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -94,6 +95,22 @@ func printPMD(w io.Writer, threads []vswitch.PMDInfo) {
 	}
 }
 
+// gapLine says how often the thread's loop was held up, and for how long at most; the JSON has more thresholds.
+func gapLine(t *pmd.ThreadStats) string {
+	var counts []string
+	for _, g := range t.Gaps {
+		if over := time.Duration(g.Over) * time.Microsecond; over == 100*time.Microsecond || over == time.Millisecond {
+			counts = append(counts, fmt.Sprintf("%d over %v", g.Count, over))
+		}
+	}
+	if counts == nil || t.TSCHz == 0 {
+		return ""
+	}
+	longest := time.Duration(float64(t.LongestGapCycles) / float64(t.TSCHz) * 1e9).Round(time.Microsecond)
+	line := fmt.Sprintf("%s, longest %v", strings.Join(counts, ", "), longest)
+	return strings.ReplaceAll(line, "µ", "u") // as durations are written in the configuration
+}
+
 // maxNoteName is how much of a port's name stands before a note, so that there is room for the note.
 const maxNoteName = 32
 
@@ -109,6 +126,9 @@ func printThread(w io.Writer, t *vswitch.PMDInfo) {
 	for _, b := range t.Bridges {
 		fmt.Fprintf(w, "  bridge %s: cache %d of %d flows, %s hits\n", b.Bridge, b.Cache.Entries, b.Cache.Size,
 			percent(b.Cache.Hits, b.Cache.Hits+b.Cache.Misses))
+	}
+	if line := gapLine(&t.ThreadStats); line != "" {
+		fmt.Fprintf(w, "  gaps: %s\n", line)
 	}
 	if t.Faults > 0 {
 		fmt.Fprintf(w, "  memory faults survived: %d\n", t.Faults)

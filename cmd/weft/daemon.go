@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -23,10 +22,6 @@ import (
 
 const (
 	shutdownTimeout = 3 * time.Second
-
-	// gcPercent lets the control side's small heap triple before it is collected: a collection briefly stops all PMD
-	// threads, and their memory is not part of that heap. GOGC in the environment replaces it.
-	gcPercent = 200
 )
 
 // daemon is the running switch and what serves it.
@@ -49,9 +44,7 @@ type daemon struct {
 
 // run runs the switch until ctx ends.
 func (d *daemon) run(ctx context.Context) (err error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	tuneGC()
 	topo, err := numa.Read(sysfsRoot)
 	if err != nil {
 		return fmt.Errorf("read the machine's topology: %w", err)

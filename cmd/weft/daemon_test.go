@@ -60,6 +60,7 @@ func TestMetricsOfABusySwitch(t *testing.T) {
 # HELP weft_bridge_dropped_packets_total Packets that a bridge's rules or the lack of an output dropped, by reason.
 # TYPE weft_bridge_dropped_packets_total counter
 weft_bridge_dropped_packets_total{bridge="br0",reason="bad_tag"} 0
+weft_bridge_dropped_packets_total{bridge="br0",reason="fragment"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="hairpin"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="header_too_long"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="headroom"} 0

@@ -19,7 +19,7 @@ var (
 	bridgeReasons = []packet.DropReason{
 		packet.DropNoMatch, packet.DropByRule, packet.DropNoOutput, packet.DropHairpin,
 		packet.DropHeadroom, packet.DropResubmitLimit, packet.DropNoSuchPort, packet.DropMeter, packet.DropNoClone,
-		packet.DropVLAN, packet.DropBadTag, packet.DropTooManyLabels,
+		packet.DropVLAN, packet.DropBadTag, packet.DropFragment, packet.DropTooManyLabels,
 		packet.DropReservedMulticast, packet.DropHeaderTooLong, packet.DropMemoryFault,
 	}
 )
@@ -96,6 +96,10 @@ func threadMetrics(t *vswitch.PMDInfo) metrics.Thread {
 		Thread: t.Thread, CPU: t.CPU, Node: t.Node, BusyCycles: t.BusyCycles, IdleCycles: t.IdleCycles,
 		SleepCycles: t.SleepCycles, CyclesPerSec: t.TSCHz, Iterations: t.Iterations, Sleeps: t.Sleeps,
 		Packets: t.Packets, Batches: t.Batches,
+	}
+	out.LongestGapCycles = t.LongestGapCycles
+	for _, g := range t.Gaps {
+		out.Gaps = append(out.Gaps, metrics.LoopGap{OverSeconds: float64(g.Over) / 1e6, Count: g.Count})
 	}
 	for _, q := range t.Queues {
 		out.Queues = append(out.Queues, metrics.ThreadQueue{Port: q.Port, Index: q.Queue, BusyCycles: q.Cycles})

@@ -144,7 +144,8 @@ func TestPMDShow(t *testing.T) {
 			{
 				ThreadStats: pmd.ThreadStats{
 					Thread: 0, CPU: 2, Node: 0, State: pmd.StatePolling, BusyCycles: 900, IdleCycles: 90, SleepCycles: 10,
-					Iterations: 5, Sleeps: 3, Faults: 1, Load: 90.5,
+					Iterations: 5, Sleeps: 3, Faults: 1, Load: 90.5, TSCHz: 2_000_000_000, LongestGapCycles: 7_654_000,
+					Gaps: []pmd.LoopGap{{Over: 100, Count: 12}, {Over: 500, Count: 3}, {Over: 1000, Count: 2}},
 					Queues: []pmd.QueueStats{
 						{
 							Port: "vm1", Queue: 0, Node: 0, Pinned: true, Packets: 123456789012, Batches: 4000000000,

@@ -46,6 +46,9 @@ func (d *daemon) bindRoutes(s *control.Server) {
 	routeFlowStats.bind(s, func(_ context.Context, in *flowRequest) ([]vswitch.FlowStats, error) {
 		return notNilOr(sw.FlowStats(in.Bridge, in.Filter))
 	})
+	routeFlowTrace.bind(s, func(_ context.Context, in *traceRequest) (*vswitch.FlowTrace, error) {
+		return sw.FlowTrace(in.Bridge, in.Fields, in.Frame)
+	})
 	routeGroups.bind(s, func(_ context.Context, in *bridgeRequest) ([]vswitch.TableEntry, error) {
 		return notNilOr(sw.Groups(in.Bridge))
 	})

@@ -15,7 +15,7 @@ const planGrowth = 3
 type move struct {
 	slot  uint32
 	from  *Tuple
-	epoch uint64
+	epoch uint64 // of the first view that has the new place, 0 before there is one
 }
 
 // Wanting reports whether the table has got so many tuples, or so many more rules, since it was last planned that
@@ -73,7 +73,7 @@ func (t *Table) Moving() bool {
 // Settle takes rules that moved from their old places, when the oldest epoch that a reader may be in is oldest.
 func (t *Table) Settle(oldest uint64) {
 	n := 0
-	for ; n < len(t.moving) && t.moving[n].epoch <= oldest; n++ {
+	for ; n < len(t.moving) && t.moving[n].epoch != 0 && t.moving[n].epoch <= oldest; n++ {
 		m := t.moving[n]
 		if t.doubly[m.slot] != m.from {
 			continue // it is gone
@@ -135,7 +135,7 @@ func (t *Table) move(slot uint32, p *Tuple, gen uint64) {
 		return
 	}
 	t.doubly[slot] = p
-	t.moving = append(t.moving, move{slot, p, t.store.arena.label})
+	t.moving = append(t.moving, move{slot: slot, from: p})
 }
 
 // Replan plans and moves everything at once, for a transaction that adds so much that it does not matter; see Move for

@@ -16,7 +16,8 @@ import (
 
 const (
 	planLimit  = 16
-	planSample = 4096
+	planSample = 4096  // rules, of tables with up to 65536; of others every 16th,
+	mostSample = 16384 // up to this
 	planTuples = 96
 	planMasks  = 48 // that candidates are made of
 
@@ -55,7 +56,7 @@ type Sampler struct {
 func (t *Table) Sample() *Sampler {
 	return &Sampler{
 		t: t, s: &sample{shape: newShape(&t.bits.union), total: t.entries}, index: make(map[*maskInfo]uint32),
-		tuples: t.tuples, every: max(1, t.entries/planSample),
+		tuples: t.tuples, every: max(1, t.entries/min(mostSample, max(planSample, t.entries/16))),
 	}
 }
 
@@ -63,7 +64,7 @@ func (t *Table) Sample() *Sampler {
 // table may change between two calls: what is missed or seen twice is only a sample.
 func (p *Sampler) Next(limit int) bool {
 	for until := p.s.len() + limit; p.s.len() < until; {
-		if len(p.tuples) == 0 || p.s.len() >= 2*planSample {
+		if len(p.tuples) == 0 || p.s.len() >= 2*mostSample {
 			return false
 		}
 		d := p.tuples[0].dir.Load()

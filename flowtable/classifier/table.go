@@ -60,9 +60,12 @@ func (t *Table) Tuples() int {
 // Union is the bits that live rules look at.
 func (t *Table) Union() *flow.Key { return &t.bits.union }
 
-// View is what readers of the generation that is published next are to see. It is the same as before unless what it
-// lists has changed.
+// View is what readers of the generation that is published next, with the epoch that the store was told of, are to see.
+// It is the same as before unless what it lists has changed.
 func (t *Table) View() View {
+	for i := len(t.moving) - 1; i >= 0 && t.moving[i].epoch == 0; i-- {
+		t.moving[i].epoch = t.store.arena.label
+	}
 	if !t.dirty {
 		return t.view
 	}

@@ -88,20 +88,15 @@ func (r *Rule) Validate() error {
 
 // validate checks prerequisites bit by bit: every bit that is looked at must be meaningful for what else is matched.
 func (m *Match) validate() error {
-	var known Key
-	for i := range Fields {
-		f := &Fields[i]
-		var bits Key
-		f.MaskBits(&bits)
-		usable := f.Need == nil || f.Need.Fulfilled(m)
-		for w := range bits {
-			if usable {
-				known[w] |= bits[w]
+	for w := range m.Mask {
+		extra := m.Mask[w]
+		for i := 0; extra != 0 && i < len(fieldsByWord[w]); i++ {
+			p := &fieldsByWord[w][i]
+			if extra&p.bits != 0 && (p.need == nil || p.need.Fulfilled(m)) {
+				extra &^= p.bits
 			}
 		}
-	}
-	for w := range known {
-		if extra := m.Mask[w] &^ known[w]; extra != 0 {
+		if extra != 0 {
 			return fmt.Errorf("flowtable: match looks at bits %#x of word %d without their prerequisite", extra, w)
 		}
 	}
@@ -156,4 +151,27 @@ func (f *Field) MaskBits(k *Key) {
 		return
 	}
 	k[f.Word] |= (1<<f.Width - 1) << f.Shift
+}
+
+// fieldPart is what a field has in one word of a key.
+type fieldPart struct {
+	bits uint64
+	need *prereq
+}
+
+// fieldsByWord lists by word the fields that lie in it: rules look at few words, and there may be millions of rules.
+var fieldsByWord = indexByWord()
+
+func indexByWord() [KeyWords][]fieldPart {
+	var index [KeyWords][]fieldPart
+	for i := range Fields {
+		var bits Key
+		Fields[i].MaskBits(&bits)
+		for w := range bits {
+			if bits[w] != 0 {
+				index[w] = append(index[w], fieldPart{bits[w], Fields[i].Need})
+			}
+		}
+	}
+	return index
 }

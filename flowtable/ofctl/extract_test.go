@@ -37,7 +37,7 @@ func describe(k *flow.Key) string {
 	add("dst=%s", FormatMAC(k[flow.WordDst]>>flow.ShiftEth))
 	switch ethType {
 	case flow.EthIPv4, flow.EthARP, flow.EthRARP:
-		add("net=%s,%s", formatIPv4(k[flow.WordIPv4]>>flow.ShiftIPSrc), formatIPv4(k[flow.WordIPv4]&0xffffffff))
+		add("net=%s,%s", FormatIPv4(k[flow.WordIPv4]>>flow.ShiftIPSrc), FormatIPv4(k[flow.WordIPv4]&0xffffffff))
 	case flow.EthIPv6:
 		add("net=%s,%s", ipv6Text(k[flow.WordIPv6S], k[flow.WordIPv6S+1]), ipv6Text(k[flow.WordIPv6D], k[flow.WordIPv6D+1]))
 	}

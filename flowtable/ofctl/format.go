@@ -262,13 +262,13 @@ func (w *ruleWriter) field(m *flow.Match, id flow.FieldID) {
 			w.b.WriteString("/" + FormatMAC(mask))
 		}
 	case flow.SynIPv4:
-		w.put("%s=%s", f.Name, formatIPv4(val))
+		w.put("%s=%s", f.Name, FormatIPv4(val))
 		if n := bits.OnesCount64(mask); mask == full<<(32-n)&full {
 			if n != 32 {
 				fmt.Fprintf(&w.b, "/%d", n)
 			}
 		} else {
-			w.b.WriteString("/" + formatIPv4(mask))
+			w.b.WriteString("/" + FormatIPv4(mask))
 		}
 	case flow.SynHex:
 		w.put("%s=%s", f.Name, hex(val))
@@ -290,6 +290,12 @@ func hex(v uint64) string {
 		return "0"
 	}
 	return fmt.Sprintf("%#x", v)
+}
+
+// FormatPort prints a port's number, or its name if ports has one.
+func FormatPort(n uint32, ports PortNames) string {
+	w := ruleWriter{ports: ports}
+	return w.port(n)
 }
 
 // port prints a port's number or name.
@@ -326,11 +332,13 @@ func quoteName(name string) string {
 	return strconv.Quote(name)
 }
 
+// FormatMAC prints an Ethernet address, the low 48 bits of v.
 func FormatMAC(v uint64) string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", v>>40&0xff, v>>32&0xff, v>>24&0xff, v>>16&0xff, v>>8&0xff, v&0xff)
 }
 
-func formatIPv4(v uint64) string {
+// FormatIPv4 prints an IPv4 address.
+func FormatIPv4(v uint64) string {
 	return fmt.Sprintf("%d.%d.%d.%d", v>>24&0xff, v>>16&0xff, v>>8&0xff, v&0xff)
 }
 

@@ -95,9 +95,9 @@ func (w *ruleWriter) action(a *flow.Action) {
 	case flow.ActionModEthDst:
 		b.WriteString("mod_dl_dst:" + FormatMAC(a.Value.Lo))
 	case flow.ActionModIPSrc:
-		b.WriteString("mod_nw_src:" + formatIPv4(a.Value.Lo))
+		b.WriteString("mod_nw_src:" + FormatIPv4(a.Value.Lo))
 	case flow.ActionModIPDst:
-		b.WriteString("mod_nw_dst:" + formatIPv4(a.Value.Lo))
+		b.WriteString("mod_nw_dst:" + FormatIPv4(a.Value.Lo))
 	case flow.ActionSetField:
 		b.WriteString("set_field:" + w.fieldValue(a) + "->" + flow.Places[a.Dst.Field].Name)
 	case flow.ActionLoad:
@@ -213,11 +213,11 @@ func ipv4Text(v, mask uint64) string {
 	n := bits.OnesCount64(mask)
 	switch {
 	case mask != full<<(32-n)&full:
-		return formatIPv4(v) + "/" + formatIPv4(mask)
+		return FormatIPv4(v) + "/" + FormatIPv4(mask)
 	case n != 32:
-		return fmt.Sprintf("%s/%d", formatIPv4(v), n)
+		return fmt.Sprintf("%s/%d", FormatIPv4(v), n)
 	}
-	return formatIPv4(v)
+	return FormatIPv4(v)
 }
 
 // FormatActions prints a list of actions as rules have it.

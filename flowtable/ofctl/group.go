@@ -210,7 +210,7 @@ type bucketParser struct {
 
 // bucket reads what stands behind one "bucket=".
 func (p *groupParser) bucket(t text) *SyntaxError {
-	bp := bucketParser{b: flow.Bucket{WatchGroup: flow.NoGroup}, acts: parser{ports: p.ports}}
+	bp := bucketParser{b: flow.Bucket{WatchGroup: flow.NoGroup}, acts: parser{ports: p.ports, actions: actionSyntaxes}}
 	if p.g.Type == flow.GroupSelect {
 		bp.b.Weight = 1
 	}

@@ -18,7 +18,7 @@ import (
 // Unlike ovs-ofctl, which drops conditions silently when their prerequisite is missing or a later one contradicts them,
 // ParseRule refuses such a rule.
 func ParseRule(s string, ports PortNames) (*flow.Rule, error) {
-	p := parser{ports: ports, mode: modeAdd}
+	p := parser{ports: ports, actions: actionSyntaxes, mode: modeAdd}
 	if err := p.run(text{s, 1}); err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func ParseRule(s string, ports PortNames) (*flow.Rule, error) {
 // cookie/mask, out_port, and with strict also priority, which then is DefaultPriority if absent. A table is optional:
 // none means all.
 func ParseFilter(s string, strict bool, ports PortNames) (flow.Filter, error) {
-	p := parser{ports: ports, mode: modeFilter}
+	p := parser{ports: ports, actions: actionSyntaxes, mode: modeFilter}
 	p.filter.Strict = strict
 	if err := p.run(text{s, 1}); err != nil {
 		return flow.Filter{}, err
@@ -41,7 +41,7 @@ func ParseFilter(s string, strict bool, ports PortNames) (flow.Filter, error) {
 // is the new cookie, one with a mask belongs to the filter. As with ovs-ofctl, the rule is added when nothing matches,
 // with the priority and timeouts given, unless there is a cookie mask.
 func ParseModify(s string, strict bool, ports PortNames) (flow.Change, error) {
-	p := parser{ports: ports, mode: modeModify}
+	p := parser{ports: ports, actions: actionSyntaxes, mode: modeModify}
 	p.filter.Strict = strict
 	if err := p.run(text{s, 1}); err != nil {
 		return flow.Change{}, err
@@ -84,10 +84,11 @@ const (
 )
 
 type parser struct {
-	ports  PortNames
-	mode   parseMode
-	rule   flow.Rule
-	filter flow.Filter
+	ports   PortNames
+	actions []actionSyntax
+	mode    parseMode
+	rule    flow.Rule
+	filter  flow.Filter
 
 	at          [flow.NumFields]int // column at which a field was given, 0 = not
 	actionsAt   []text              // where each action stands, for errors

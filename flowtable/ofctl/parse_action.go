@@ -51,8 +51,10 @@ func address(name string, kind flow.ActionKind) actionSyntax {
 	}}
 }
 
-// actionTable is the table of actions except drop and write_actions, which are lists of their own. A function, because a
-// variable would refer to itself through the parse functions.
+// actionSyntaxes is the table of actions. Parsers carry it with them: methods that named it would make it refer to itself.
+var actionSyntaxes = actionTable()
+
+// actionTable is the table of actions except drop and write_actions, which are lists of their own.
 func actionTable() []actionSyntax {
 	return []actionSyntax{
 		simple("in_port", flow.ActionInPort),
@@ -169,7 +171,7 @@ func (p *parser) parseAction(it item, name string, set bool) *SyntaxError {
 		p.put(a, it.key, set)
 		return err
 	}
-	table := actionTable()
+	table := p.actions
 	for i := range table {
 		s := &table[i]
 		if s.name != name {

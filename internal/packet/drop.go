@@ -33,6 +33,7 @@ const (
 	DropNoClone
 	DropVLAN
 	DropBadTag
+	DropFragment
 	DropTooManyLabels
 
 	// NumDropReasons is how many there are.
@@ -60,6 +61,7 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropMeter:             {"meter", "a meter's rate was exceeded"},
 	DropNoClone:           {"no_clone", "the rules make more different copies of one packet than can be held at once"},
 	DropVLAN:              {"vlan", "the port of arrival does not carry the packet's VLAN"},
+	DropFragment:          {"fragment", "the bridge drops IP fragments (fragments: drop)"},
 	DropBadTag:            {"bad_tag", "the frame ends within its VLAN tag"},
 	DropTooManyLabels:     {"too_many_labels", "a label was pushed or popped on a stack of more than rules can look at"},
 	DropHeaderTooLong:     {"header_too_long", "rules look at the transport header, and extension headers push it out of reach"},

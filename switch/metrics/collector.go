@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"regexp"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -27,7 +29,9 @@ func NewRegistry(source func() Snapshot) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		NewCollector(source),
-		collectors.NewGoCollector(),
+		// What the collector of garbage costs, too.
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(
+			collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/cpu/classes/gc/total:`)})),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return r

@@ -44,6 +44,7 @@ func full() Snapshot {
 		Threads: []Thread{{
 			Thread: 0, CPU: 3, Node: 1, BusyCycles: 31, IdleCycles: 32, SleepCycles: 33, CyclesPerSec: 34, Iterations: 35,
 			Sleeps: 36, Packets: 37, Batches: 38,
+			Gaps: []LoopGap{{0.0001, 45}, {0.001, 46}}, LongestGapCycles: 17,
 			Queues: []ThreadQueue{{"vm1", 0, 39}, {"vm1", 1, 40}},
 			Caches: []Cache{{"br0", 41, 42, 43, 44}},
 		}},
@@ -110,12 +111,13 @@ func TestEveryMetricHasSamples(t *testing.T) {
 }
 
 func TestRegistryHasRuntimeAndSwitch(t *testing.T) {
-	n, err := testutil.GatherAndCount(NewRegistry(full), "weft_build_info", "go_goroutines", "process_open_fds")
+	n, err := testutil.GatherAndCount(NewRegistry(full), "weft_build_info", "go_goroutines", "process_open_fds",
+		"go_cpu_classes_gc_total_cpu_seconds_total")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n != 3 {
-		t.Errorf("%d of the 3 samples are there", n)
+	if n != 4 {
+		t.Errorf("%d of the 4 samples are there", n)
 	}
 }
 

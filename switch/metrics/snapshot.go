@@ -65,8 +65,16 @@ type Thread struct {
 	SleepCycles, CyclesPerSec uint64
 	Iterations, Sleeps        uint64
 	Packets, Batches          uint64
+	Gaps                      []LoopGap // ascending
+	LongestGapCycles          uint64
 	Queues                    []ThreadQueue
 	Caches                    []Cache
+}
+
+// LoopGap is how many iterations of a PMD thread took longer than a threshold.
+type LoopGap struct {
+	OverSeconds float64
+	Count       uint64
 }
 
 // ThreadQueue is one receive queue that a PMD thread polls now.

@@ -213,6 +213,25 @@ var table = []metric{
 		threadLabels, threadCount(func(t *Thread) uint64 { return t.Iterations }),
 	},
 	{
+		"weft_pmd_loop_gaps_total", "Rounds that took longer than the threshold in seconds: no queue was polled meanwhile.",
+		counter,
+		[]string{"thread", "threshold"},
+		eachThread(func(t *Thread, put func(float64, ...string)) {
+			for _, g := range t.Gaps {
+				put(float64(g.Count), strconv.Itoa(t.Thread), strconv.FormatFloat(g.OverSeconds, 'g', -1, 64))
+			}
+		}),
+	},
+	{
+		"weft_pmd_loop_longest_gap_seconds", "Longest round since the PMD thread started, sleeps left out.", gauge,
+		threadLabels,
+		eachThread(func(t *Thread, put func(float64, ...string)) {
+			if t.CyclesPerSec > 0 {
+				put(float64(t.LongestGapCycles)/float64(t.CyclesPerSec), strconv.Itoa(t.Thread))
+			}
+		}),
+	},
+	{
 		"weft_pmd_sleeps_total", "How often the PMD thread slept because its queues were empty.", counter,
 		threadLabels, threadCount(func(t *Thread) uint64 { return t.Sleeps }),
 	},

@@ -195,7 +195,7 @@ func (c *Client) TCPSend(ctx context.Context, a TCPSendArgs) (TCPResult, error) 
 	return r, err
 }
 
-// Counters returns the interface's /sys statistics.
+// Counters returns the interface's statistics, by the names that they have in /sys.
 func (c *Client) Counters(ctx context.Context, ifname string) (map[string]uint64, error) {
 	m := make(map[string]uint64)
 	err := c.Do(ctx, OpCounters, CountersArgs{Interface: ifname}, &m)

@@ -1,5 +1,5 @@
 // Package agent is the program that sits in a qemu guest, or in a network namespace that stands for the wire, and does
-// what a test tells it: configure an address, ping, move bytes over TCP, count.
+// what a test tells it: configure an address, ping, move bytes over TCP, count, run programs.
 //
 //	test, demo                                guest or network namespace
 //	+--------+   one JSON object per line    +---------------------------+

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -112,22 +111,24 @@ func setChannels(a ChannelsArgs) (empty, error) {
 	return empty{}, nil
 }
 
+// counters reads an interface's statistics by netlink: /sys shows those of the namespace it was mounted in.
 func counters(a CountersArgs) (map[string]uint64, error) {
-	files, err := filepath.Glob(filepath.Join("/sys/class/net", a.Interface, "statistics", "*"))
-	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("interface %s has no statistics in /sys", a.Interface)
+	l, err := netlink.LinkByName(a.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("interface %s: %w", a.Interface, err)
 	}
-	m := make(map[string]uint64, len(files))
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return nil, err
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
-		}
-		m[filepath.Base(f)] = n
+	s := l.Attrs().Statistics
+	if s == nil {
+		return nil, fmt.Errorf("interface %s has no statistics", a.Interface)
 	}
-	return m, nil
+	return map[string]uint64{
+		"rx_packets": s.RxPackets, "tx_packets": s.TxPackets, "rx_bytes": s.RxBytes, "tx_bytes": s.TxBytes,
+		"rx_errors": s.RxErrors, "tx_errors": s.TxErrors, "rx_dropped": s.RxDropped, "tx_dropped": s.TxDropped,
+		"multicast": s.Multicast, "collisions": s.Collisions,
+		"rx_length_errors": s.RxLengthErrors, "rx_over_errors": s.RxOverErrors, "rx_crc_errors": s.RxCrcErrors,
+		"rx_frame_errors": s.RxFrameErrors, "rx_fifo_errors": s.RxFifoErrors, "rx_missed_errors": s.RxMissedErrors,
+		"tx_aborted_errors": s.TxAbortedErrors, "tx_carrier_errors": s.TxCarrierErrors,
+		"tx_fifo_errors": s.TxFifoErrors, "tx_heartbeat_errors": s.TxHeartbeatErrors,
+		"tx_window_errors": s.TxWindowErrors, "rx_compressed": s.RxCompressed, "tx_compressed": s.TxCompressed,
+	}, nil
 }

@@ -63,7 +63,7 @@ type ChannelsArgs struct {
 	Combined  int    `json:"combined"`
 }
 
-// CountersArgs names the interface whose /sys statistics are wanted; the result is a map[string]uint64.
+// CountersArgs names the interface whose statistics are wanted; the result is a map[string]uint64.
 type CountersArgs struct {
 	Interface string `json:"interface"`
 }

@@ -17,6 +17,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners map[string]io.Closer // by listen address
+	programs  map[string]*program  // started and not ended, by the caller's name
 }
 
 // NewServer returns a server. power ends or restarts the machine; it is nil when the agent is only a process on a host.
@@ -128,6 +129,22 @@ func (s *Server) Run(req Request) (json.RawMessage, error) {
 		return call(req, s.tcpServe)
 	case OpTCPSend:
 		return call(req, tcpSend)
+	case OpExec:
+		return call(req, run)
+	case OpStart:
+		return call(req, s.start)
+	case OpTalk:
+		return call(req, s.talk)
+	case OpEnd:
+		return call(req, s.end)
+	case OpRead:
+		return call(req, readFile)
+	case OpWrite:
+		return call(req, writeFile)
+	case OpInsert:
+		return call(req, insertModule)
+	case OpRemove:
+		return call(req, removeModule)
 	case OpPoweroff, OpReboot:
 		if s.power == nil {
 			return nil, errors.New("this agent does not own a machine")

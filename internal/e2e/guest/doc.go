@@ -8,6 +8,9 @@
 //	            |                                                     |
 //	            +---------------------> Image <-----------------------+
 //
+// BuildDebian makes images with more in them: programs and their libraries, out of a Debian root such as that of package
+// trixie, and drivers that are inserted when a test says so.
+//
 // The cache is $WEFT_CACHE, or weft below the user's cache directory. The kernel stays there from run to run; the
 // initial file system is built anew when the program or the kernel has changed.
 package guest

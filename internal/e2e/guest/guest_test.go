@@ -90,3 +90,31 @@ func TestDependencyOfTheKernelPackage(t *testing.T) {
 		t.Errorf("got %q from nothing", got)
 	}
 }
+
+func TestProgramsBringTheirLibraries(t *testing.T) {
+	const program = "usr/bin/xz"
+	for _, path := range []string{program, interpreter} {
+		if _, err := os.Stat("/" + path); err != nil {
+			t.Skipf("this machine is no Debian on amd64 with xz: %v", err)
+		}
+	}
+	var buf bytes.Buffer
+	c := &cpioWriter{w: &buf}
+	d := Debian{Root: "/", Programs: []string{program, program}}
+	if err := d.writePrograms(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.close(); err != nil {
+		t.Fatal(err)
+	}
+	files := unpack(t, buf.Bytes())
+	for _, want := range []string{program, interpreter, libraryDir + "/libc.so.6", libraryDir + "/liblzma.so.5"} {
+		if !strings.HasPrefix(files[want], "100755 \x7fELF") {
+			t.Errorf("%s is missing or no program", want)
+		}
+	}
+	d = Debian{Root: t.TempDir(), Programs: []string{program}}
+	if err := d.writePrograms(&cpioWriter{w: &buf}); err == nil {
+		t.Error("a program that is not there was packed")
+	}
+}

@@ -48,12 +48,8 @@ func Build(ctx context.Context, log *slog.Logger, source, cacheDir, workDir stri
 	}
 	img.Kernel = kernels[0]
 	img.Version = strings.TrimPrefix(filepath.Base(img.Kernel), "vmlinuz-")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", img.Agent,
-		"./internal/e2e/guest/init")
-	build.Dir = source
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the guest's init: %w\n%s", err, out)
+	if err := buildAgent(ctx, source, img.Agent); err != nil {
+		return nil, err
 	}
 	modules := filepath.Join(root, "lib", "modules", img.Version)
 	if _, err := os.Stat(modules); err != nil {

@@ -202,3 +202,8 @@ func waitFile(ctx context.Context, path string, p *host.Process) error {
 		}
 	}
 }
+
+// Appctl sends ovs-vswitchd a command of ovs-appctl(8) and returns the answer.
+func (o *OVS) Appctl(ctx context.Context, args ...string) (string, error) {
+	return o.output(ctx, "ovs-appctl", append([]string{"-t", o.path("vswitchd.ctl")}, args...)...)
+}

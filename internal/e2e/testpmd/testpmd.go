@@ -29,11 +29,11 @@ type Config struct {
 	FrameBytes   int    // 64 if 0; without the frame check sequence, 60 is shortest
 	Forward      string // io if empty
 	// Flows, with Forward flowgen, is how many flows there are: UDP over IPv4 to 10.253.0.0 plus the flow's number.
-	Flows int
-	NoHugepages  bool
-	MemoryMB     int    // 0 for the constant MemoryMB
-	Mbufs        int    // packet buffers, 65536 if 0
-	ExtraVdev    string // appended to each device, ",name=value"
+	Flows       int
+	NoHugepages bool
+	MemoryMB    int    // 0 for the constant MemoryMB
+	Mbufs       int    // packet buffers, 65536 if 0
+	ExtraVdev   string // appended to each device, ",name=value"
 }
 
 // Testpmd is a running testpmd with its command prompt.

@@ -45,6 +45,12 @@ type Config struct {
 	NICs      []NIC
 	Addresses []string // "eth0:10.1.0.1/24"
 	Hugepages bool     // guest memory from the hugepage pool
+
+	QEMU       []string // the command that is qemu; its name alone if empty
+	QEMUEnv    []string // added to qemu's environment
+	KernelArgs string   // appended to the kernel's command line
+	Devices    []string // appended to qemu's command line
+	MachineOpt string   // appended to the -machine argument, ",name=value"
 }
 
 // VM is a running guest.
@@ -59,7 +65,7 @@ type VM struct {
 func Start(g *host.Group, cfg Config) (*VM, error) {
 	v := &VM{Config: cfg, Socket: filepath.Join(cfg.Dir, cfg.Name+".ctl")}
 	_ = os.Remove(v.Socket) // of an earlier guest of this name
-	p, err := g.Start(host.Spec{Name: cfg.Name, Args: cfg.args(v.Socket)})
+	p, err := g.Start(host.Spec{Name: cfg.Name, Args: cfg.args(v.Socket), Env: cfg.QEMUEnv})
 	if err != nil {
 		return nil, err
 	}
@@ -131,20 +137,27 @@ func (c *Config) args(control string) []string {
 	for _, a := range c.Addresses {
 		cmdline += " weft.ip=" + a
 	}
-	args := []string{
-		"qemu-system-x86_64", "-name", c.Name, "-nodefaults", "-no-user-config", "-display", "none",
-		"-machine", "q35,accel=" + string(c.Accel) + ",memory-backend=mem,hpet=off,vmport=off",
+	if c.KernelArgs != "" {
+		cmdline += " " + c.KernelArgs
+	}
+	qemu := c.QEMU
+	if len(qemu) == 0 {
+		qemu = []string{"qemu-system-x86_64"}
+	}
+	args := append(append([]string(nil), qemu...),
+		"-name", c.Name, "-nodefaults", "-no-user-config", "-display", "none",
+		"-machine", "q35,accel="+string(c.Accel)+",memory-backend=mem,hpet=off,vmport=off"+c.MachineOpt,
 		"-cpu", map[Accel]string{KVM: "host", TCG: "max"}[c.Accel],
 		"-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
 		"-object", backend,
 		"-kernel", c.Image.Kernel, "-initrd", c.Image.Initrd, "-append", cmdline,
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-		"-chardev", "socket,id=control,server=on,wait=off,path=" + control, "-serial", "chardev:control",
-	}
+		"-chardev", "socket,id=control,server=on,wait=off,path="+control, "-serial", "chardev:control",
+	)
 	for i, n := range c.NICs {
 		args = append(args, n.args(c.Accel, i)...)
 	}
-	return args
+	return append(args, c.Devices...)
 }
 
 func (n *NIC) args(accel Accel, i int) []string {

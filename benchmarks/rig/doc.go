@@ -1,0 +1,7 @@
+// Package rig is what the benchmarks have in common: the fingerprint of the machine, the arithmetic of rounds, and how a
+// report is written.
+//
+//	compare --+                +--> Machine: CPU, kernel, load before
+//	          +--> package rig +--> Median, Percentile, Join
+//	stress ---+                +--> WriteJSON: benchmarks/results/NAME.json
+package rig

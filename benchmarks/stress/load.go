@@ -1,0 +1,274 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"weft/internal/sys"
+	"weft/vhostuser/vhosttest"
+)
+
+const (
+	burst    = 32
+	ringSize = 1024 // as qemu's at most
+
+	// maxBehind is how many frames a paced stream makes up for when the load was held up; what is more is not offered.
+	maxBehind = ringSize
+
+	// A load that is ahead of its pace sleeps for about half a burst's time, within these bounds, so that whatever else
+	// runs on its CPU gets on.
+	shortNap = 20 * time.Microsecond
+	longNap  = 200 * time.Microsecond
+
+	// settle is how long nothing must arrive after the last frame, and maxDrain the longest wait for that.
+	settle   = 50 * time.Millisecond
+	maxDrain = 5 * time.Second
+)
+
+// stream is one kind of traffic.
+type stream struct {
+	name string
+	rate float64 // frames per second; 0: all that there is room for beside the others
+	next generator
+	// start is the number of the first frame, for streams that must not repeat what an earlier run sent.
+	start uint64
+}
+
+// tally is what became of a stream's frames.
+type tally struct {
+	Sent, Received uint64
+	// Skipped were due and not offered, because the load or the switch was behind.
+	Skipped uint64
+}
+
+// lost is how many frames were sent and not received.
+func (t *tally) lost() int64 { return int64(t.Sent) - int64(t.Received) }
+
+// outcome is what a run of the load gave: a tally for each stream, and how long it sent.
+type outcome struct {
+	streams []tally
+	foreign uint64 // frames received that were not ours
+	elapsed time.Duration
+}
+
+// rate is how many of the stream's frames arrived in a second.
+func (o *outcome) rate(stream int) float64 {
+	return float64(o.streams[stream].Received) / o.elapsed.Seconds()
+}
+
+// total sums all streams.
+func (o *outcome) total() (t tally) {
+	for _, s := range o.streams {
+		t.Sent += s.Sent
+		t.Received += s.Received
+		t.Skipped += s.Skipped
+	}
+	return t
+}
+
+// pacer says how many frames of a stream are due.
+type pacer struct {
+	stream
+	tally
+	made uint64 // frames generated, which include those that found no room
+}
+
+// due is how many frames to send after a time since the start. It is 0 for a stream without a rate.
+func (p *pacer) due(elapsed time.Duration) uint64 {
+	want := uint64(elapsed.Seconds() * p.rate)
+	done := p.Sent + p.Skipped
+	if want <= done {
+		return 0
+	}
+	if behind := want - done; behind > maxBehind {
+		p.Skipped += behind - maxBehind
+	}
+	return min(want-done, maxBehind)
+}
+
+// load sends streams into one guest's transmit ring and receives from the other's receive ring, both on one CPU.
+type load struct {
+	tx, rx *vhosttest.Queue
+	cpu    int
+
+	pacers   []pacer
+	out      [][]byte // frames to send
+	of       [burst]int
+	in       [][]byte // frames received
+	received []uint64 // by stream
+	foreign  uint64
+	stop     atomic.Bool
+}
+
+func newLoad(from, to *vhosttest.Guest, cpu int) *load {
+	l := &load{tx: from.Tx(0), rx: to.Rx(0), cpu: cpu}
+	for range burst {
+		l.out = append(l.out, newFrame())
+		l.in = append(l.in, make([]byte, 2048))
+	}
+	return l
+}
+
+// running is a load that sends.
+type running struct {
+	l    *load
+	done chan error
+	out  outcome
+}
+
+// begin starts sending.
+func (l *load) begin(streams ...stream) *running {
+	l.pacers, l.received, l.foreign = nil, make([]uint64, len(streams)), 0
+	for _, s := range streams {
+		l.pacers = append(l.pacers, pacer{stream: s, made: s.start})
+	}
+	l.stop.Store(false)
+	r := &running{l: l, done: make(chan error, 1)}
+	go func() { r.done <- l.onCPU(func() error { return l.run(&r.out) }) }()
+	return r
+}
+
+// end stops sending, waits until nothing arrives any more, and says what there was.
+func (r *running) end() (*outcome, error) {
+	r.l.stop.Store(true)
+	err := <-r.done
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	for i := range r.l.pacers {
+		r.out.streams = append(r.out.streams, r.l.pacers[i].tally)
+		r.out.streams[i].Received = r.l.received[i]
+	}
+	r.out.foreign = r.l.foreign
+	return &r.out, nil
+}
+
+// onCPU runs f on a thread pinned to the load's CPU. The thread must outlive it: a program that it happens to have
+// started before is killed when it ends (PR_SET_PDEATHSIG, prctl(2), means the thread and not the process).
+func (l *load) onCPU(f func() error) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cpus, err := sys.Affinity(0)
+	if err != nil {
+		return err
+	}
+	slack, err := sys.TimerSlack()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sys.SetAffinity(0, cpus), sys.SetTimerSlack(slack)) }()
+	if err := sys.SetAffinity(0, []int{l.cpu}); err != nil {
+		return err
+	}
+	if err := sys.SetTimerSlack(1); err != nil {
+		return err
+	}
+	return f()
+}
+
+func (l *load) run(out *outcome) error {
+	nap := napOf(l.pacers)
+	begun := time.Now()
+	for !l.stop.Load() {
+		sent, err := l.sendBurst(time.Since(begun))
+		if err != nil {
+			return err
+		}
+		got, err := l.receiveAll()
+		if err != nil {
+			return err
+		}
+		if sent == 0 && got == 0 && nap > 0 {
+			sys.Nap(int64(nap))
+		}
+	}
+	out.elapsed = time.Since(begun)
+	return l.drain()
+}
+
+// napOf is how long a load of these streams sleeps when it is ahead, 0 when one of them sends all it can.
+func napOf(pacers []pacer) time.Duration {
+	total := 0.
+	for i := range pacers {
+		if pacers[i].rate == 0 {
+			return 0
+		}
+		total += pacers[i].rate
+	}
+	return min(max(time.Duration(burst/2/total*float64(time.Second)), shortNap), longNap)
+}
+
+// sendBurst sends up to one burst: what is due of each stream in turn, and the rest of the burst of one without a rate.
+func (l *load) sendBurst(elapsed time.Duration) (int, error) {
+	n := 0
+	for i := range l.pacers {
+		p := &l.pacers[i]
+		want := p.due(elapsed)
+		if p.rate == 0 {
+			want = burst
+		}
+		room := uint64(burst - n)
+		if i < len(l.pacers)-1 {
+			room = (room + 1) / 2 // a stream that is behind leaves the next ones some
+		}
+		for range min(want, room) {
+			setTuple(l.out[n], p.next(p.made), byte(i))
+			p.made++
+			l.of[n] = i
+			n++
+		}
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	sent, err := l.tx.SendBurst(l.out[:n])
+	for _, i := range l.of[:sent] {
+		l.pacers[i].Sent++
+	}
+	return sent, err
+}
+
+// receiveAll receives what is there, a ring's worth at most.
+func (l *load) receiveAll() (int, error) {
+	total := 0
+	for total < ringSize {
+		n, err := l.rx.ReceiveBurst(l.in)
+		for _, f := range l.in[:n] {
+			if i, ours := streamOf(f); ours && int(i) < len(l.received) {
+				l.received[i]++
+			} else {
+				l.foreign++
+			}
+		}
+		total += n
+		if err != nil || n < len(l.in) {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// drain waits until the switch has taken all frames and none arrives any more.
+func (l *load) drain() error {
+	begun := time.Now()
+	for last := begun; time.Since(last) < settle; {
+		n, err := l.receiveAll()
+		if err != nil {
+			return err
+		}
+		if _, err := l.tx.Reap(); err != nil {
+			return err
+		}
+		if n > 0 || l.tx.Outstanding() > 0 {
+			last = time.Now()
+		}
+		if time.Since(begun) > maxDrain {
+			return fmt.Errorf("the switch still holds %d frames %v after the last was sent", l.tx.Outstanding(), maxDrain)
+		}
+		sys.Nap(int64(shortNap))
+	}
+	return nil
+}

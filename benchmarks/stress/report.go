@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"weft/benchmarks/rig"
+	"weft/internal/e2e/host"
+)
+
+// measurements is what one round of a scenario gave.
+type measurements struct {
+	values []value
+	notes  []string
+}
+
+type value struct {
+	name, unit string
+	v          float64
+}
+
+// add adds a figure. One that could not be had (NaN) is left out.
+func (m *measurements) add(name, unit string, v float64) {
+	if !math.IsNaN(v) && !math.IsInf(v, 0) {
+		m.values = append(m.values, value{name, unit, v})
+	}
+}
+
+// note adds a sentence that the figures do not tell.
+func (m *measurements) note(format string, args ...any) {
+	m.notes = append(m.notes, fmt.Sprintf(format, args...))
+}
+
+func (m *measurements) print(out io.Writer) {
+	for _, x := range m.values {
+		fmt.Fprintf(out, "  %-52s %s %s\n", x.name, number(x.v), x.unit)
+	}
+	for _, n := range m.notes {
+		fmt.Fprintf(out, "  (%s)\n", n)
+	}
+}
+
+// bar is what the median of a figure must reach: at least Least, or at most Most.
+type bar struct {
+	Figure string   `json:"-"`
+	Least  *float64 `json:"least,omitempty"`
+	Most   *float64 `json:"most,omitempty"`
+}
+
+func atLeast(figure string, v float64) bar { return bar{Figure: figure, Least: &v} }
+func atMost(figure string, v float64) bar  { return bar{Figure: figure, Most: &v} }
+
+func (b *bar) reached(v float64) bool {
+	return (b.Least == nil || v >= *b.Least) && (b.Most == nil || v <= *b.Most)
+}
+
+func (b *bar) text(v float64) string {
+	text := ""
+	if b.Least != nil {
+		text = ">= " + number(*b.Least)
+	} else {
+		text = "<= " + number(*b.Most)
+	}
+	if b.reached(v) {
+		return text + " reached"
+	}
+	return text + " MISSED"
+}
+
+// figure is one figure over the rounds.
+type figure struct {
+	Name     string    `json:"name"`
+	Unit     string    `json:"unit"`
+	ByRound  []float64 `json:"by_round"`
+	Median   float64   `json:"median"`
+	Smallest float64   `json:"smallest"`
+	Largest  float64   `json:"largest"`
+	Bar      *bar      `json:"bar,omitempty"`
+	Reached  *bool     `json:"reached,omitempty"`
+}
+
+// result is what a scenario gave.
+type result struct {
+	Name    string    `json:"name"`
+	Title   string    `json:"title"`
+	Failure string    `json:"failure,omitempty"` // why there are no figures
+	Figures []*figure `json:"figures"`
+	Notes   []string  `json:"notes,omitempty"`
+	bars    []bar
+}
+
+func newResult(o *options, s *scenario) *result {
+	return &result{Name: s.name, Title: s.title(o), bars: s.bars(o)}
+}
+
+// add adds a round.
+func (r *result) add(m *measurements) {
+	for _, x := range m.values {
+		i := slices.IndexFunc(r.Figures, func(f *figure) bool { return f.Name == x.name })
+		if i < 0 {
+			i = len(r.Figures)
+			r.Figures = append(r.Figures, &figure{Name: x.name, Unit: x.unit})
+		}
+		r.Figures[i].ByRound = append(r.Figures[i].ByRound, x.v)
+	}
+	for _, n := range m.notes {
+		if !slices.Contains(r.Notes, n) {
+			r.Notes = append(r.Notes, n)
+		}
+	}
+}
+
+// summarise computes the medians and holds them against the bars. A bar whose figure was never had is a failure.
+func (r *result) summarise() {
+	for _, f := range r.Figures {
+		f.Median, f.Smallest, f.Largest = rig.Median(f.ByRound), slices.Min(f.ByRound), slices.Max(f.ByRound)
+	}
+	for i := range r.bars {
+		b := &r.bars[i]
+		k := slices.IndexFunc(r.Figures, func(f *figure) bool { return f.Name == b.Figure })
+		if k < 0 {
+			r.Failure = fmt.Sprintf("no figure for %q", b.Figure)
+			continue
+		}
+		reached := b.reached(r.Figures[k].Median)
+		r.Figures[k].Bar, r.Figures[k].Reached = b, &reached
+	}
+}
+
+// report is what is printed and written as JSON.
+type report struct {
+	Time      time.Time         `json:"time"`
+	Machine   rig.Machine       `json:"machine"`
+	Options   *options          `json:"options"`
+	Versions  map[string]string `json:"versions"`
+	Scenarios []*result         `json:"scenarios"`
+}
+
+func newReport(ctx context.Context, o *options) *report {
+	return &report{
+		Time: time.Now().UTC().Truncate(time.Second), Options: o, Machine: rig.ThisMachine(),
+		Versions: map[string]string{
+			"weft": rig.Version(ctx, o.weft, "version"),
+			"ovs":  rig.PackageVersion(ctx, host.OVS.Package),
+		},
+	}
+}
+
+// failure says which scenarios have no figures.
+func (r *report) failure() error {
+	var failed []string
+	for _, s := range r.Scenarios {
+		if s.Failure != "" {
+			failed = append(failed, s.Name)
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	return errors.New("no figures for " + strings.Join(failed, ", "))
+}
+
+func (r *report) print(out io.Writer) {
+	fmt.Fprintf(out, "\n%d rounds, phases of %g s; 64-byte frames from one port to the other, split rings of %d\n",
+		r.Options.Rounds, r.Options.Seconds, ringSize)
+	fmt.Fprintln(out, r.Machine)
+	fmt.Fprintf(out, "%s; %s\n", r.Versions["weft"], r.Versions["ovs"])
+	for _, s := range r.Scenarios {
+		fmt.Fprintf(out, "\n%s (%s)\n", s.Title, s.Name)
+		if s.Failure != "" {
+			fmt.Fprintf(out, "  no figures: %s\n", s.Failure)
+			continue
+		}
+		s.print(out)
+	}
+}
+
+func (r *result) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "  FIGURE\tMEDIAN\tRANGE\tBAR\tROUNDS")
+	for _, f := range r.Figures {
+		verdict := "-"
+		if f.Bar != nil {
+			verdict = f.Bar.text(f.Median)
+		}
+		fmt.Fprintf(w, "  %s\t%s %s\t%s-%s\t%s\t%s\n", f.Name, number(f.Median), f.Unit, number(f.Smallest), number(f.Largest),
+			verdict, rig.Join(f.ByRound, number))
+	}
+	_ = w.Flush() // the terminal
+	for _, n := range r.Notes {
+		fmt.Fprintf(out, "  (%s)\n", n)
+	}
+}
+
+// number prints four significant digits, and whole numbers as they are.
+func number(v float64) string {
+	switch {
+	case v == math.Trunc(v) && math.Abs(v) < 1e15:
+		return fmt.Sprintf("%.0f", v)
+	case math.Abs(v) >= 1000:
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.4g", v)
+}

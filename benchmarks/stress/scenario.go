@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// roundFunc measures once, with directory dir for its files, which does not exist yet.
+type roundFunc func(ctx context.Context, o *options, dir string, m *measurements) error
+
+// scenario is one thing that is measured.
+type scenario struct {
+	name  string
+	title func(o *options) string
+	bars  func(o *options) []bar
+	ovs   bool // needs Open vSwitch
+	extra bool // not part of "all"
+	round roundFunc
+}
+
+// scenarios is the table of them.
+func scenarios() []scenario {
+	list := []scenario{{
+		"new-flows",
+		func(o *options) string {
+			return fmt.Sprintf("%s flows a second never seen before, beside %d known ones", number(o.Fresh), o.Known)
+		},
+		newFlowsBars, false, false, newFlowsRound,
+	}}
+	for _, a := range accessLists() {
+		list = append(list, scenario{
+			"explosion-" + a.name,
+			func(o *options) string {
+				return fmt.Sprintf("tuple space explosion: access list %s, %d combinations, %s packets a second", a.name,
+					a.combinations(), number(o.Attack))
+			},
+			explosionBars, true, a.name != worstPublished, explosionRound(a),
+		})
+	}
+	return append(list, scenario{
+		"bulk",
+		func(o *options) string {
+			return fmt.Sprintf("%d rules loaded in one transaction, while packets pass", o.Rules)
+		},
+		bulkBars, false, false, bulkRound,
+	}, scenario{
+		"changes",
+		func(o *options) string {
+			return fmt.Sprintf("%d rule changes a second that have nothing to do with the traffic", o.Changes)
+		},
+		changesBars, false, false, changesRound,
+	})
+}
+
+// chooseScenarios finds scenarios by name; "all" is every one that is not extra.
+func chooseScenarios(list string) ([]scenario, error) {
+	all := scenarios()
+	if list == "all" {
+		return slices.DeleteFunc(all, func(s scenario) bool { return s.extra }), nil
+	}
+	var chosen []scenario
+	for _, name := range strings.Split(list, ",") {
+		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
+		if i < 0 {
+			var names []string
+			for _, s := range all {
+				names = append(names, s.name)
+			}
+			return nil, fmt.Errorf("-scenarios: %q is none of all, %s", name, strings.Join(names, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}

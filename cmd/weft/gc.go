@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+)
+
+// How far the heap may grow before it is collected. A collection briefly stops all PMD threads, so a small heap may triple;
+// their own memory is not part of it. A large one is millions of rules, which hold no pointers and cost a collection
+// next to nothing: there garbage must not take as much memory as the rules do.
+const (
+	gcPercentMost  = 200
+	gcPercentLeast = 20
+	gcGarbage      = 96 << 20 // bytes of garbage that are never too much
+)
+
+// tuneGC adapts the collector to the heap from now on, after each collection. GOGC in the environment replaces it.
+func tuneGC() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	debug.SetGCPercent(gcPercentMost)
+	afterNextGC(gcPercentMost)
+}
+
+// afterNextGC sets the percentage anew when the next collection is through. now is the present one.
+func afterNextGC(now int) {
+	// What nobody refers to is finalised after the collection that finds it.
+	runtime.SetFinalizer(new([16]byte), func(*[16]byte) {
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(sample)
+		if sample[0].Value.Kind() == metrics.KindUint64 {
+			// Setting it stops the world for a moment, so small differences are let be.
+			if want := gcPercentFor(sample[0].Value.Uint64()); want < now*9/10 || want > now*11/10 {
+				debug.SetGCPercent(want)
+				now = want
+			}
+		}
+		afterNextGC(now)
+	})
+}
+
+// gcPercentFor is the percentage for a heap of so many live bytes.
+func gcPercentFor(live uint64) int {
+	if live == 0 {
+		return gcPercentMost
+	}
+	return int(min(gcPercentMost, max(gcPercentLeast, 100*gcGarbage/live)))
+}

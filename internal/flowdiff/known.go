@@ -1,0 +1,260 @@
+package flowdiff
+
+import (
+	"encoding/binary"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"weft/internal/packet"
+)
+
+// knownDifference is a difference that was looked into and is meant to stay, as narrowly as it can be told.
+type knownDifference struct {
+	name, reason string
+	applies      func(h *Harness, d *Difference) bool
+}
+
+// knownDifferences is the table of them. A run prints how often each was met.
+func knownDifferences() []knownDifference {
+	return []knownDifference{
+		{
+			"drop-eligible bit",
+			"Weft keeps a tag's drop-eligible bit (IEEE 802.1Q-2018 §9.6) when it changes VLAN id or priority; " +
+				"Open vSwitch uses the bit's place for itself and clears it whenever it writes a tag",
+			func(_ *Harness, d *Difference) bool { return d.equalAfter(withoutDEI) },
+		},
+		{
+			"third tag",
+			"a push on two tags gives three; Open vSwitch, which knows two at most (vlan-limit), loses the innermost",
+			func(_ *Harness, d *Difference) bool { return d.threeTags() && d.equalAfter(withoutTags) },
+		},
+		{
+			"checksum in a later fragment",
+			"Open vSwitch takes the content of a later IPv4 fragment for a transport header, whose checksum it changes " +
+				"with the addresses; Weft leaves the content as it is",
+			func(_ *Harness, d *Difference) bool {
+				s := d.last()
+				return s != nil && laterFragment(s.Frame) && d.equalAfter(withoutSum)
+			},
+		},
+		{
+			"rewritten RARP",
+			"Open vSwitch takes set_field on a field of RARP and does not write it; Weft does",
+			func(_ *Harness, d *Difference) bool { return d.equalAfter(withoutARP(etRARP, true)) },
+		},
+		{
+			"rewritten stump of ARP",
+			"Open vSwitch writes the fields of an ARP packet that is cut off, behind its end too; Weft leaves it alone",
+			func(_ *Harness, d *Difference) bool { return d.equalAfter(withoutARP(etARP, false)) },
+		},
+		{
+			"MPLS entry of zero",
+			"Open vSwitch does not tell a label stack entry whose 32 bits are zero from none, and removes it when a rule " +
+				"writes or pushes one; Weft keeps it",
+			func(_ *Harness, d *Difference) bool { return d.someFrame(zeroEntry) && d.equalAfter(withoutLabels) },
+		},
+		{
+			"MPLS behind SNAP",
+			"Open vSwitch writes labels of IEEE 802.3 frames where it thinks that their EtherType is, over the length; " +
+				"Weft leaves such a stack alone",
+			func(_ *Harness, d *Difference) bool { s := d.last(); return s != nil && snapMPLS(s.Frame) },
+		},
+		{
+			"headers longer than a window",
+			"rules look at what extension headers push out of the first bytes; Weft drops what it cannot classify",
+			func(h *Harness, d *Difference) bool {
+				s := d.last()
+				return s != nil && h.weft.droppedFor(s.Port, s.Frame, packet.DropHeaderTooLong)
+			},
+		},
+	}
+}
+
+// equalAfter reports whether the two outputs are equal when f was applied to every frame of both.
+func (d *Difference) equalAfter(f func([]byte) []byte) bool {
+	if d.Step < 0 || d.Counted != "" {
+		return false
+	}
+	var a, b Output
+	for i := range a {
+		for _, x := range d.Left[i] {
+			a[i] = append(a[i], f(x))
+		}
+		for _, x := range d.Right[i] {
+			b[i] = append(b[i], f(x))
+		}
+	}
+	return a.equal(&b)
+}
+
+// last is the packet at which the two part, nil if there is none.
+func (d *Difference) last() *Step {
+	if d.Step < 0 || d.Counted != "" {
+		return nil
+	}
+	return &d.Case.Steps[d.Step]
+}
+
+// tagsOf is how many VLAN tags a frame begins with.
+func tagsOf(f []byte) int {
+	n := 0
+	for at := 12; at+4 <= len(f); at += 4 {
+		if t := binary.BigEndian.Uint16(f[at:]); t != etVLAN && t != etQinQ {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+func withoutDEI(f []byte) []byte {
+	f = slices.Clone(f)
+	for i := range tagsOf(f) {
+		f[14+4*i] &^= 0x10
+	}
+	return f
+}
+
+// laterFragment reports whether a frame with tags is a later fragment of IPv4.
+func laterFragment(f []byte) bool {
+	at := 12 + 4*tagsOf(f)
+	return len(f) >= at+22 && binary.BigEndian.Uint16(f[at:]) == etIPv4 && binary.BigEndian.Uint16(f[at+8:])&0x1fff != 0
+}
+
+// withoutSum zeroes the place of a transport checksum in a later fragment.
+func withoutSum(f []byte) []byte {
+	if !laterFragment(f) {
+		return f
+	}
+	f = slices.Clone(f)
+	at := 14 + 4*tagsOf(f)
+	sum := map[byte]int{protoTCP: 16, protoUDP: 6}[f[at+9]]
+	if sum += at + int(f[at]&15)*4; sum+2 <= len(f) {
+		f[sum], f[sum+1] = 0, 0
+	}
+	return f
+}
+
+// withoutARP zeroes what rules can set in a frame of ARP or RARP that is whole, or that is not.
+func withoutARP(etherType uint16, whole bool) func([]byte) []byte {
+	const header, operation = 28, 6 // RFC 826
+	return func(f []byte) []byte {
+		at := 14 + 4*tagsOf(f)
+		if len(f) < at || binary.BigEndian.Uint16(f[at-2:]) != etherType || (len(f) >= at+header) != whole {
+			return f
+		}
+		f = slices.Clone(f)
+		clear(f[min(len(f), at+operation):min(len(f), at+header)])
+		return f
+	}
+}
+
+// labelsOf is where a frame's label stack begins and ends; both are 0 if it has none.
+func labelsOf(f []byte) (from, to int) {
+	at := 12 + 4*tagsOf(f)
+	if len(f) < at+2 {
+		return 0, 0
+	}
+	if t := binary.BigEndian.Uint16(f[at:]); t != etMPLS && t != etMPLSM {
+		return 0, 0
+	}
+	from = at + 2
+	for to = from; to+4 <= len(f); {
+		to += 4
+		if f[to-2]&1 != 0 {
+			break
+		}
+	}
+	return from, to
+}
+
+// zeroEntry reports whether an entry of a frame's label stack is zero.
+func zeroEntry(f []byte) bool {
+	from, to := labelsOf(f)
+	for ; from < to; from += 4 {
+		if binary.BigEndian.Uint32(f[from:]) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutLabels removes the EtherType and the label stack behind it.
+func withoutLabels(f []byte) []byte {
+	from, to := labelsOf(f)
+	if from == 0 {
+		at := 12 + 4*tagsOf(f)
+		return slices.Delete(slices.Clone(f), at, min(at+2, len(f)))
+	}
+	return slices.Delete(slices.Clone(f), from-2, to)
+}
+
+// snapMPLS reports whether a frame has LLC and SNAP in front of a label stack.
+func snapMPLS(f []byte) bool {
+	at := 12 + 4*tagsOf(f)
+	if len(f) < at+10 || binary.BigEndian.Uint16(f[at:]) >= 0x600 {
+		return false
+	}
+	t := binary.BigEndian.Uint16(f[at+8:])
+	return t == etMPLS || t == etMPLSM
+}
+
+// someFrame reports whether f is true of the packet that arrives or of one that leaves.
+func (d *Difference) someFrame(f func([]byte) bool) bool {
+	s := d.last()
+	if s == nil {
+		return false
+	}
+	return f(s.Frame) || slices.ContainsFunc(slices.Concat(slices.Concat(d.Left[:]...), slices.Concat(d.Right[:]...)), f)
+}
+
+// withoutTags removes all tags.
+func withoutTags(f []byte) []byte { return slices.Delete(slices.Clone(f), 12, 12+4*tagsOf(f)) }
+
+// pushes are actions that make one tag more, perhaps.
+var pushes = regexp.MustCompile(`push_vlan|mod_vlan`)
+
+// threeTags reports whether the packet at hand may get a third tag, by the rules that there are.
+func (d *Difference) threeTags() bool {
+	if d.Step < 0 {
+		return false
+	}
+	n := tagsOf(d.Case.Steps[d.Step].Frame)
+	for _, l := range slices.Concat(d.Case.Rules, d.Case.Groups) {
+		n += len(pushes.FindAllString(l, -1))
+	}
+	return n > 2
+}
+
+// classify names a difference if it is a known one.
+func (h *Harness) classify(d *Difference) {
+	if d.Step < 0 {
+		d.knownAs = h.knownRefusal(d)
+		return
+	}
+	for _, k := range knownDifferences() {
+		if k.applies(h, d) {
+			d.knownAs = k.name
+			return
+		}
+	}
+}
+
+// Known lists the known differences that were met, with counts and reasons.
+func (h *Harness) Known() string {
+	var lines []string
+	for _, k := range knownDifferences() {
+		if n := h.known[k.name]; n > 0 {
+			lines = append(lines, fmt.Sprintf("%6d x %s: %s", n, k.name, k.reason))
+		}
+	}
+	for _, k := range knownRefusals() {
+		if n := h.known[k.name()]; n > 0 {
+			lines = append(lines, fmt.Sprintf("%6d x %s: %s", n, k.name(), k.reason))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
