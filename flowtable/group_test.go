@@ -52,7 +52,8 @@ func TestGroupsSendCopiesThatDoNotDisturbEachOther(t *testing.T) {
 	third := []Op{{Kind: OpPushVLAN, A: 0x8100}, {Kind: OpSetVLANVID, A: 5}, output(3)[0]}
 	push := []Op{{Kind: OpPushVLAN, A: 0x8100}, output(1)[0]}
 	for port, want := range map[uint32][]Op{
-		1: slices.Concat([]Op{{Kind: OpSetEthSrc, B: 0x020000000001, Mask: flow.FullEth}, save}, first, []Op{restore}, output(2), third),
+		1: slices.Concat(
+			[]Op{{Kind: OpSetEthSrc, B: 0x020000000001, Mask: flow.FullEth}, save}, first, []Op{restore}, output(2), third),
 		2: slices.Concat([]Op{save}, first, []Op{restore}, output(2), []Op{save}, third, []Op{restore}, output(4)),
 		3: slices.Concat([]Op{save}, push, []Op{restore}, output(4)),
 		4: push, // nobody needs the packet as it was
@@ -270,8 +271,13 @@ func TestGroupsOfGroupsAreBounded(t *testing.T) {
 }
 
 func TestThePortOfArrivalCanBeChanged(t *testing.T) {
-	b := newBench(t, "in_port=1,actions=load:0->NXM_OF_IN_PORT[],1,2", "in_port=2,actions=set_field:3->in_port,3,in_port,resubmit(,1)",
-		"table=1,in_port=3,actions=flood", "in_port=4,actions=set_field:LOCAL->in_port,resubmit(,2)", "table=2,in_port=LOCAL,actions=5")
+	b := newBench(t,
+		"in_port=1,actions=load:0->NXM_OF_IN_PORT[],1,2",
+		"in_port=2,actions=set_field:3->in_port,3,in_port,resubmit(,1)",
+		"table=1,in_port=3,actions=flood",
+		"in_port=4,actions=set_field:LOCAL->in_port,resubmit(,2)",
+		"table=2,in_port=LOCAL,actions=5",
+	)
 	set := func(port uint32) Op { return Op{Kind: OpSetInPort, A: port} }
 	for port, want := range map[uint32][]Op{
 		1: {set(0), output(1)[0], output(2)[0]},
@@ -328,7 +334,8 @@ func TestModificationsOfNothingAddAsOvsOfctlDoes(t *testing.T) {
 	for _, s := range b.p.Dump(flow.Filter{}) {
 		got = append(got, ofctl.FormatRule(&s.Rule, nil))
 	}
-	if want := []string{"priority=6,in_port=1 actions=output:4", "idle_timeout=9, priority=5,in_port=1 actions=output:3"}; !slices.Equal(got, want) {
+	want := []string{"priority=6,in_port=1 actions=output:4", "idle_timeout=9, priority=5,in_port=1 actions=output:3"}
+	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -300,6 +300,9 @@ func TestShippedConfigurationsAreValid(t *testing.T) {
 			if len(cfg.Bridges) != 1 || len(cfg.Bridges[0].Ports) != 3 || len(cfg.Bridges[0].Flows) == 0 {
 				t.Errorf("it has not one bridge with three ports and rules: %+v", cfg.Bridges)
 			}
+			if br := &cfg.Bridges[0]; name == "example.yaml" && (len(br.Groups) == 0 || len(br.Meters) == 0) {
+				t.Errorf("it has %d groups and %d meters", len(br.Groups), len(br.Meters))
+			}
 		})
 	}
 }

@@ -109,7 +109,8 @@ func TestActionsMeanWhatTheyMeanToOvsOfctl(t *testing.T) {
 			heard = append(heard, want)
 		}
 		// Some version of OpenFlow says it with the same actions, and then in the same words.
-		if same := " " + strings.TrimLeft(sameText(r), " "); !slices.Contains(heard, same) && !slices.Contains(heard, same[1:]) && !slices.Contains(mixed, s) {
+		same := " " + strings.TrimLeft(sameText(r), " ")
+		if !slices.Contains(heard, same) && !slices.Contains(heard, same[1:]) && !slices.Contains(mixed, s) {
 			t.Errorf("%q: written as %q, ovs-ofctl writes %q", s, sameText(r), heard)
 		}
 	}
