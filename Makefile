@@ -67,9 +67,13 @@ fuzz: ## Run each fuzzer for FUZZTIME (30s)
 fuzz-flow: ## Compare random rules and packets with Open vSwitch's verdict for FUZZTIME (30s; root, to install it)
 	FLOWDIFF_TIME=$(FUZZTIME) go test -count=1 -v -timeout 0 -run 'Weft|Caches' ./internal/flowdiff
 
-bench: build ## Compare 64-byte throughput with Open vSwitch and testpmd (root; ARGS="-rounds 5")
+bench: build ## Compare throughput with Open vSwitch and testpmd in every scenario (root; ARGS="-scenarios 64,acl")
 	@go build -o $(BIN)/compare ./benchmarks/compare
 	@exec $(BIN)/compare -weft $(BIN)/weft $(ARGS)
+
+bench-quick: build ## One round of the scenarios that tell most, in two minutes (root)
+	@go build -o $(BIN)/compare ./benchmarks/compare
+	@exec $(BIN)/compare -weft $(BIN)/weft -scenarios quick -rounds 1 -seconds 3 $(ARGS)
 
 bench-stress: build ## New flows, attacks on the classifier, millions of rules, rule changes under load (root; ARGS="-quick")
 	@go build -o $(BIN)/stress ./benchmarks/stress
