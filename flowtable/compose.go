@@ -64,7 +64,6 @@ func (c *composer) compose(st *state, key *flow.Key) {
 		// What a bucket may still write to the set is not executed, as in Open vSwitch.
 		c.ordered = flow.AppendActionSet(c.ordered[:0], c.set)
 		c.set = c.set[:0]
-		c.exit = false // exit ends lists of actions, not the set (ovs-actions(7))
 		if c.trace != nil {
 			c.trace.line(-1, "action set:")
 		}

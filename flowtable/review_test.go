@@ -10,14 +10,6 @@ import (
 	"weft/flowtable/flowtest"
 )
 
-// As ovs-actions(7) has it for exit: the action set is executed all the same.
-func TestExitLeavesTheActionSet(t *testing.T) {
-	b := newBench(t, "actions=write_actions(output:2),goto_table:1", "table=1,actions=exit,output:3")
-	if got := b.send(1, udpTo(1)); len(got) != 1 || got[0] != output(2)[0] {
-		t.Errorf("%v, want output 2", got)
-	}
-}
-
 // A rule on port 0 is for every fragment; flows of first fragments must not stay with what they had before it came.
 func TestCachedFragmentsSeeNewRules(t *testing.T) {
 	first := flowtest.NewFrame().IPv4(flow.ProtoUDP, 0x2000, 0, flowtest.UDPHdr(53, 2000, 4))
