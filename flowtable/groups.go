@@ -173,9 +173,10 @@ func (x *txn) settleGroups() error {
 		}
 	}
 	affected := make(map[uint32]bool)
+	alive := liveness{groups: x.groups, ports: p.live, known: make(map[uint32]bool)}
 	for _, id := range slices.Sorted(maps.Keys(x.groups)) {
 		g := x.groups[id]
-		if fresh := x.groups.revive(g, p.live); fresh != nil {
+		if fresh := alive.revive(g); fresh != nil {
 			x.writableGroups()[id] = fresh
 			g = fresh
 		}
@@ -224,11 +225,18 @@ func (g *group) uses(groups map[uint32]bool) bool {
 	return false
 }
 
+// liveness finds out which buckets are live, and asks for each group that is watched only once.
+type liveness struct {
+	groups groupTable
+	ports  map[uint32]bool // those that have a link
+	known  map[uint32]bool // groups that were watched, and whether they have a live bucket
+}
+
 // revive returns g with its buckets' liveness as it is now, nil if it is so already.
-func (t groupTable) revive(g *group, ports map[uint32]bool) *group {
+func (l *liveness) revive(g *group) *group {
 	var fresh *group
 	for i := range g.buckets {
-		live := t.alive(g, i, ports)
+		live := l.bucket(g, i)
 		if g.buckets[i].live == live {
 			continue
 		}
@@ -242,28 +250,36 @@ func (t groupTable) revive(g *group, ports map[uint32]bool) *group {
 	return fresh
 }
 
-// alive reports whether bucket i of g can be used: one that watches a port or a group, while either of them is live. That
-// ends, since groups do not form loops.
-func (t groupTable) alive(g *group, i int, ports map[uint32]bool) bool {
+// bucket reports whether bucket i of g can be used: one that watches a port or a group, while either of them is live.
+// That ends, since groups do not form loops.
+func (l *liveness) bucket(g *group, i int) bool {
 	b := &g.def.Buckets[i]
 	switch {
 	case g.def.Type == flow.GroupSelect && b.Weight == 0:
 		return false
-	case !b.Watched(), b.WatchPort != 0 && ports[b.WatchPort]:
+	case !b.Watched(), b.WatchPort != 0 && l.ports[b.WatchPort]:
 		return true
 	case b.WatchGroup == flow.NoGroup:
 		return false
 	}
-	watched := t[b.WatchGroup]
-	if watched == nil {
-		return false
+	return l.group(b.WatchGroup)
+}
+
+// group reports whether a group has a live bucket.
+func (l *liveness) group(id uint32) bool {
+	live, ok := l.known[id]
+	if ok {
+		return live
 	}
-	for j := range watched.def.Buckets {
-		if t.alive(watched, j, ports) {
-			return true
+	if g := l.groups[id]; g != nil {
+		for i := range g.def.Buckets {
+			if live = l.bucket(g, i); live {
+				break
+			}
 		}
 	}
-	return false
+	l.known[id] = live
+	return live
 }
 
 // maxGroupChain is how many groups may follow each other (Open vSwitch bounds liveness checks likewise).

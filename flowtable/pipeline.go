@@ -134,12 +134,14 @@ func (x *txn) changeSet() *changeSet {
 	rewritable := x.p.actions.rewritable()
 	for _, c := range x.changed {
 		if x.p.actions.chained == 0 {
-			// Without resubmit and goto_table, now and before, only table 0 is looked at, with the packet's own key.
+			// Without resubmit and goto_table, now and before, only table 0 is looked at, with the packet's own key, but for
+			// the ports of fragments.
 			if c.table == 0 {
-				set.matches = append(set.matches, c.match)
+				set.matches = append(set.matches, x.unhidden(c.match))
 			}
 			continue
 		}
+		c.match = x.unhidden(c.match)
 		for w := range rewritable {
 			c.match.Mask[w] &^= rewritable[w]
 			c.match.Key[w] &^= rewritable[w]
@@ -147,6 +149,14 @@ func (x *txn) changeSet() *changeSet {
 		set.matches = append(set.matches, c.match)
 	}
 	return set
+}
+
+// unhidden is what packets have that m matches, where rules see the ports of fragments as 0 though cached flows have them.
+func (x *txn) unhidden(m flow.Match) flow.Match {
+	if x.p.fragments == flow.FragmentsNormal && m.Key[flow.WordL4]&maskPorts == 0 {
+		m.Mask[flow.WordL4] &^= maskPorts
+	}
+	return m
 }
 
 // tableFor returns a table's classifier, made if need be.

@@ -19,11 +19,11 @@ type worker struct {
 
 	view atomic.Pointer[view]
 
-	held    *txLock     // the lock that this thread is transmitting under
-	sending int         // packets in the Transmit that is running
-	waiting int         // packets of the batch whose programs have not been run to the end
-	current *bridgeView // the bridge whose batch is being processed
-	saved   [flowtable.MaxSaves]savedPacket
+	held    *txLock                             // the lock that this thread is transmitting under
+	sending int                                 // packets in the Transmit that is running
+	waiting int                                 // packets of the batch whose programs have not been run to the end
+	current *bridgeView                         // the bridge whose batch is being processed
+	saved   [flowtable.MaxSaves + 1]savedPacket // those of a program, and NORMAL's
 
 	// orphans counts packets of queues whose port is gone from the view.
 	orphans packet.Counters

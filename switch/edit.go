@@ -123,9 +123,11 @@ func (x *run) own() bool {
 	if !x.lent {
 		return true
 	}
-	if j, ok := x.b.Clone(x.cur); ok {
-		x.cur, x.lent = j, false
-		return true
+	if !x.exhausted { // afterwards they are not handed out in their order any more
+		if j, ok := x.b.Clone(x.cur); ok {
+			x.cur, x.lent = j, false
+			return true
+		}
 	}
 	// No clone left. Once everything pending is out, only saves refer to the present headers.
 	x.w.flush(x.br, x.b)

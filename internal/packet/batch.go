@@ -1,5 +1,7 @@
 package packet
 
+import "slices"
+
 const (
 	// BatchSize is the largest number of packets that one Receive delivers.
 	BatchSize = 32
@@ -45,6 +47,7 @@ type Batch struct {
 	n      int // packets received
 	clones int // clones, placed behind the received packets' slots
 	nseg   int
+	tail   int    // where the segments begin that lendTail made last, plus 1; 0: nowhere
 	bytes  uint64 // of the packets received, as they were received
 
 	pkts [BatchSize + MaxClones]Packet
@@ -113,23 +116,40 @@ func (b *Batch) CloneTo(i, j int) bool {
 	head := src.Header()
 	*dst = b.slot(j)
 	dst.length = src.length
-	if len(head) <= MaxWindow+Headroom {
-		// An edited header may have grown into the headroom; keep its place so that it fits the slot again.
-		dst.start = min(src.start, uint16(SlotSize-len(head)))
+	if b.inSlot(src) {
+		dst.start = src.start // an edited header may have grown into the headroom
+	}
+	if b.inSlot(src) || len(head) <= MaxWindow {
 		dst.window = uint16(copy(dst.room(), head))
 		dst.seg, dst.nseg = src.seg, src.nseg
 		return true
 	}
-	// The window is the source's own buffer, longer than a slot: what exceeds a slot's window is shared as a segment.
-	if int(src.nseg)+1 > b.SegmentsFree() {
+	// The window is the source's own buffer, longer than what is looked at: what exceeds that is shared as a segment.
+	at, ok := b.lendTail(src, SegmentOf(head[MaxWindow:]))
+	if !ok {
 		return false
 	}
-	dst.window = uint16(copy(dst.room(), head[:WindowSize]))
-	dst.seg, dst.nseg = uint16(b.nseg), src.nseg+1
-	b.segs[b.nseg] = SegmentOf(head[WindowSize:])
-	copy(b.segs[b.nseg+1:], b.Segments(src))
-	b.nseg += int(dst.nseg)
+	dst.window = uint16(copy(dst.room(), head[:MaxWindow]))
+	dst.seg, dst.nseg = at, src.nseg+1
 	return true
+}
+
+// lendTail returns where segments begin that are tail and then p's own. Clones of one packet mostly get the same ones, so
+// that any number of them takes no more than the first.
+func (b *Batch) lendTail(p *Packet, tail Segment) (at uint16, ok bool) {
+	n := int(p.nseg) + 1
+	if last := b.tail - 1; last >= 0 && last+n <= b.nseg && b.segs[last] == tail &&
+		slices.Equal(b.segs[last+1:last+n], b.Segments(p)) {
+		return uint16(last), true
+	}
+	if n > b.SegmentsFree() {
+		return 0, false
+	}
+	last := b.nseg
+	b.segs[last] = tail
+	copy(b.segs[last+1:], b.Segments(p))
+	b.nseg, b.tail = last+n, last+1
+	return uint16(last), true
 }
 
 // ResetClones forgets all clones; their indices and segments are free for new ones.

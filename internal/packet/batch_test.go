@@ -171,6 +171,36 @@ func TestAClonedLongBufferWithSegments(t *testing.T) {
 	}
 }
 
+// Whatever its source's buffer is like, a clone can be edited as the original can: there is room for what is pushed, and
+// the headers that rules look at are in its window.
+func TestClonesOfBuffersOfEveryLengthCanBeEdited(t *testing.T) {
+	for n := MinFrame; n < 700; n++ {
+		for _, headroom := range []int{0, 4, Headroom} {
+			b := NewBatch(nil)
+			f := frame(n)
+			p := b.AddOwned(append(make([]byte, headroom), f...), headroom, n)
+			for range 4 * MaxSegments { // far more than there are segments
+				j := BatchSize + 3
+				if !b.CloneTo(0, j) {
+					t.Fatalf("%d bytes: no clone", n)
+				}
+				q := b.Packet(j)
+				if !bytes.Equal(whole(b, q), f) || q.HeaderLen() != min(n, MaxWindow) {
+					t.Fatalf("%d bytes, headroom %d: the clone differs, or its window of %d bytes does", n, headroom, q.HeaderLen())
+				}
+				for range 20 {
+					if !q.PushVLAN(TPID8021Q, 5) {
+						t.Fatalf("%d bytes, headroom %d: no room for a tag", n, headroom)
+					}
+				}
+			}
+			if !bytes.Equal(whole(b, p), f) {
+				t.Fatalf("%d bytes: the original changed", n)
+			}
+		}
+	}
+}
+
 func TestPullLengthensTheWindow(t *testing.T) {
 	for _, piece := range []int{1, 7, 100, 5000} {
 		b := NewBatch(nil)
