@@ -49,3 +49,18 @@ func TestTheTransportHeaderIsInSightWhenAddressesChange(t *testing.T) {
 		t.Errorf("packets are read to depth %d for a hop limit", st.layout.depth)
 	}
 }
+
+// A rule on port 0 is for every fragment; flows of first fragments must not stay with what they had before it came.
+func TestCachedFragmentsSeeNewRules(t *testing.T) {
+	first := flowtest.NewFrame().IPv4(flow.ProtoUDP, 0x2000, 0, flowtest.UDPHdr(53, 2000, 4))
+	b := newBench(t, "priority=2,udp,tp_dst=2000,actions=1", "priority=0,actions=3")
+	for range 2 {
+		if got := b.send(5, first); got[0] != output(3)[0] {
+			t.Fatalf("%v, want output 3", got)
+		}
+	}
+	b.add("priority=1,udp,tp_dst=0,actions=2")
+	if got := b.send(5, first); got[0] != output(2)[0] {
+		t.Errorf("%v, want output 2 by the rule that came", got)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/flowtable/flow"
 	"weft/flowtable/flowtest"
@@ -372,5 +373,47 @@ func TestComposingWithGroupsAndSetsDoesNotAllocate(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { l.Batch(b.b) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Whether buckets are live must not be asked again for every way that leads to a group.
+func TestGroupsThatWatchOneAnotherAreSettledAtOnce(t *testing.T) {
+	b := newBench(t)
+	const chain, wide = 40, 10
+	var changes []flow.Change
+	for id := 1; id <= chain; id++ {
+		watch := fmt.Sprintf("watch_group:%d", id+1)
+		if id == chain {
+			watch = "watch_port:9"
+		}
+		changes = append(changes, groupMod(t, fmt.Sprintf("group_id=%d,type=ff", id)+
+			strings.Repeat(",bucket="+watch+",output:1", wide)))
+	}
+	done := make(chan error, 1)
+	go func() { done <- b.p.Apply(changes) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("a chain of groups is still being settled")
+	}
+	live := func() (n int) {
+		for _, g := range b.p.Groups() {
+			for _, l := range g.Live {
+				if l {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	if n := live(); n != 0 {
+		t.Errorf("%d buckets are live, while the port is not", n)
+	}
+	b.p.SetPortLive(9, true)
+	if n := live(); n != chain*wide {
+		t.Errorf("%d buckets are live, want %d", n, chain*wide)
 	}
 }

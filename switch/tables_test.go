@@ -40,15 +40,6 @@ func (r *rig) lines(text string, want ...string) {
 	}
 }
 
-// change applies changes at run time.
-func (r *rig) change(kind, command, text string) {
-	r.t.Helper()
-	req := FlowRequest{Bridge: "br0", Kind: kind, Command: command}
-	if _, err := r.FlowApply(req, strings.NewReader(text)); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
 // tables lists groups and meters: "1:3 2:0 | 1:3" are groups 1 and 2 and meter 1, each with its packets.
 func (r *rig) tables() string {
 	r.t.Helper()

@@ -57,9 +57,8 @@ func knownDifferences() []knownDifference {
 		},
 		{
 			"MPLS in IEEE 802.3",
-			"Open vSwitch writes the labels of frames with a length instead of an EtherType, and of those behind SNAP, where it " +
-				"thinks that the network header begins; Weft pushes them behind the addresses and tags, and leaves a stack " +
-				"behind SNAP alone",
+			"Open vSwitch writes labels where it thinks that the network header of such a frame begins, behind SNAP; Weft " +
+				"pushes them behind addresses and tags, and leaves a stack behind SNAP alone",
 			func(_ *Harness, d *Difference) bool { return d.labelsWithoutEtherType() },
 		},
 		{

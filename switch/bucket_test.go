@@ -10,13 +10,6 @@ import (
 	"weft/pmd/memport"
 )
 
-func (r *rig) change(kind, command, text string) {
-	r.t.Helper()
-	if _, err := r.FlowApply(FlowRequest{Kind: kind, Command: command}, strings.NewReader(text)); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
 // A program may save as many packets as groups can be inside each other, and NORMAL saves one more for a port's tags.
 func TestTheDeepestGroupEndsInNormal(t *testing.T) {
 	r := newRig(t)
