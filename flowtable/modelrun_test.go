@@ -382,7 +382,10 @@ func (r *modelRun) edit(a *flow.Action) bool {
 				top |= 2 << 12
 			}
 		}
-		r.both(func(k *flow.Key) { setStack(k, [3]uint32{top, s[0], s[1]}); k.SetEthType(uint16(a.Value.Lo)) })
+		below := stack(&r.pkt) // what a pop to no label left there is under the new entry, though no rule sees it
+		setStack(&r.key, [3]uint32{top, s[0], s[1]})
+		setStack(&r.pkt, [3]uint32{top, below[0], below[1]})
+		r.both(func(k *flow.Key) { k.SetEthType(uint16(a.Value.Lo)) })
 	case flow.ActionPopMPLS:
 		if !mpls || labels == 0 {
 			return true
@@ -393,7 +396,10 @@ func (r *modelRun) edit(a *flow.Action) bool {
 		}
 		copy(s[:labels-1], s[1:])
 		s[labels-1] = 0
-		r.both(func(k *flow.Key) { setStack(k, s); k.SetEthType(uint16(a.Value.Lo)) })
+		below := stack(&r.pkt)
+		setStack(&r.key, s)
+		setStack(&r.pkt, [3]uint32{below[1], below[2], 0})
+		r.both(func(k *flow.Key) { k.SetEthType(uint16(a.Value.Lo)) })
 	case flow.ActionDecTTL:
 		ttl := r.key[4] >> 40 & 0xff
 		if !isIP {
