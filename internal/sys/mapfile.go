@@ -6,8 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MapFile is MapShared, read-only unless writeable is set, so that a descriptor that was opened for reading suffices.
-// UnmapShared ends it.
+// MapFile is MapShared, but read-only unless writeable is set: then a descriptor that was opened for reading suffices.
 func MapFile(fd int, offset, length uint64, writeable bool) ([]byte, error) {
 	prot := unix.PROT_READ
 	if writeable {

@@ -53,16 +53,7 @@ func StatFile(fd int) (FileInfo, error) {
 // with everyone who maps it, without reserving swap, and kept out of core dumps. The descriptor may be closed
 // afterwards. UnmapShared ends it.
 func MapShared(fd int, offset, length uint64) ([]byte, error) {
-	prot, flags := unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE
-	mem, err := unix.Mmap(fd, int64(offset), int(length), prot, flags)
-	if err != nil {
-		return nil, fmt.Errorf("mmap: %w", err)
-	}
-	if err := unix.Madvise(mem, unix.MADV_DONTDUMP); err != nil {
-		_ = unix.Munmap(mem)
-		return nil, fmt.Errorf("madvise: %w", err)
-	}
-	return mem, nil
+	return MapFile(fd, offset, length, true)
 }
 
 // UnmapShared ends a mapping of MapShared. Nothing may use it any more.

@@ -19,7 +19,6 @@ const (
 	queueTableOn    = 1 << 11
 	hashMasks       = 2 // mask registers of a classifier type
 	maskOffsetShift = 16
-	minFrame        = 60 // without frame check sequence
 )
 
 // steering is what decides where frames go, beside the firmware's switch and the registers.
@@ -44,7 +43,7 @@ func (d *Device) Receive(b []byte) {
 func (c *card) receive(b []byte) {
 	port := c.port()
 	switch {
-	case len(b) < minFrame:
+	case len(b) < frame.MinLen:
 		c.count("GLPRT_RUC", 1, port)
 		return
 	case len(b)+lan.CRCLen > c.fw.FrameLimit():

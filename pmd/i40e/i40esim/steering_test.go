@@ -176,7 +176,7 @@ func TestCounters(t *testing.T) {
 func TestShortFramesArePadded(t *testing.T) {
 	d := ready(t, 0)
 	d.transmit(0, testFrame(adminq.MAC{2}, 42), 2)
-	if len(d.wire.frames) != 1 || len(d.wire.frames[0]) != minFrame {
+	if len(d.wire.frames) != 1 || len(d.wire.frames[0]) != frame.MinLen {
 		t.Errorf("on the wire: %x", d.wire.frames)
 	}
 	d.noViolations()

@@ -64,11 +64,7 @@ func (c *card) send(b []byte) {
 		c.count("GLPRT_TDOLD", 1, c.port())
 		return
 	}
-	if len(b) < minFrame {
-		padded := make([]byte, minFrame)
-		copy(padded, b)
-		b = padded
-	}
+	b = frame.Pad(b)
 	c.countPort(b, sent)
 	if c.fw.Loopback() != 0 {
 		c.receive(b)
