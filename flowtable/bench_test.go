@@ -1,11 +1,6 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-)
-
-import (
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -15,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
 	"weft/internal/packet"
 )
 

@@ -1,12 +1,6 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-	"weft/flowtable/ofctl"
-)
-
-import (
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -16,6 +10,9 @@ import (
 	"syscall"
 	"testing"
 
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
 	"weft/internal/packet"
 )
 

@@ -1,16 +1,14 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/ofctl"
-)
-
-import (
 	"cmp"
 	"fmt"
 	"iter"
 	"slices"
 	"time"
+
+	"weft/flowtable/flow"
+	"weft/flowtable/ofctl"
 )
 
 // accepts checks everything except table, match and priority.

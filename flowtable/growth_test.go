@@ -1,17 +1,14 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-)
-
-import (
 	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
 
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
 	"weft/internal/packet"
 )
 

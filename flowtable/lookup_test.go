@@ -1,11 +1,6 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-)
-
-import (
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -16,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
 	"weft/internal/packet"
 )
 

@@ -1,17 +1,15 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-	"weft/flowtable/ofctl"
-)
-
-import (
 	"fmt"
 	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
+
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
 	"weft/internal/packet"
 )
 

@@ -1,12 +1,6 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-	"weft/flowtable/ofctl"
-)
-
-import (
 	"flag"
 	"os"
 	"slices"
@@ -14,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
 	"weft/internal/packet"
 )
 

@@ -1,12 +1,6 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-	"weft/flowtable/ofctl"
-)
-
-import (
 	"errors"
 	"maps"
 	"math/rand/v2"
@@ -15,6 +9,10 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
 	"weft/internal/packet"
 )
 

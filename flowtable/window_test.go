@@ -1,16 +1,13 @@
 package flowtable
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-	"weft/flowtable/ofctl"
-)
-
-import (
 	"fmt"
 	"slices"
 	"testing"
 
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
+	"weft/flowtable/ofctl"
 	"weft/internal/packet"
 )
 
@@ -122,6 +119,33 @@ func TestHeadersBehindTheWindowAreNotHidden(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// A transport header's checksum covers the addresses: who changes these needs the header, whether rules look at it or not.
+func TestHeadersWhoseChecksumChangesAreInSight(t *testing.T) {
+	for _, action := range []string{
+		"set_field:2001:db8::9->ipv6_src", "set_field:::1/::1->ipv6_dst", "move:NXM_OF_ETH_SRC[]->NXM_NX_IPV6_SRC[0..47]",
+	} {
+		b := newBench(t, "ipv6,actions="+action+",1", "priority=0,actions=2")
+		for _, n := range []int{0, 56, 64, 200} {
+			for range 2 { // the second time, what can be is cached
+				b.b.Reset()
+				b.b.InPort = 1
+				f := behind(flow.ExtDest, n, 8)
+				lend(b.b, f, 24)
+				b.l.Batch(b.b)
+				if got := len(b.b.Packet(0).Header()); got < min(len(f), flow.EthHeader+flow.IPv6Header+n+flow.TCPHeader) {
+					t.Errorf("%s, %d bytes of extensions: %d bytes are in sight", action, n, got)
+				}
+			}
+		}
+		b.b.Reset()
+		lend(b.b, behind(flow.ExtDest, 1400, 8), 24)
+		b.l.Batch(b.b)
+		if got := b.l.Ops(0); !slices.Equal(got, drop(packet.DropHeaderTooLong)) {
+			t.Errorf("%s, the header out of reach: %v", action, got)
 		}
 	}
 }

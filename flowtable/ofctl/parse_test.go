@@ -1,14 +1,12 @@
 package ofctl
 
 import (
-	"weft/flowtable/flow"
-	"weft/flowtable/flowtest"
-)
-
-import (
 	"errors"
 	"strings"
 	"testing"
+
+	"weft/flowtable/flow"
+	"weft/flowtable/flowtest"
 )
 
 func TestPortNamesAreReadAndWrittenAsOvsOfctlDoes(t *testing.T) {
