@@ -39,7 +39,7 @@ type Config struct {
 // limits.
 type Timing struct {
 	PFReset      time.Duration // PFGEN_CTRL.PFSWR until it clears
-	ResetWarning time.Duration // GLGEN_RTRIG until the device resets
+	ResetWarning time.Duration // GLGEN_RTRIG until the device resets: as long as GLGEN_RSTCTL.GRSTDEL says
 	GlobalReset  time.Duration // CORER, GLOBR until GLGEN_RSTAT says that it is over
 	EMPReset     time.Duration // the same for EMPR
 	VFReset      time.Duration // VPGEN_VFRTRIG until VPGEN_VFRSTAT says that it is over
@@ -51,7 +51,7 @@ type Timing struct {
 // DefaultTiming is inside what drivers wait for, and long enough that a driver that does not wait fails.
 func DefaultTiming() Timing {
 	return Timing{
-		PFReset: time.Millisecond, ResetWarning: 50 * time.Millisecond, GlobalReset: 100 * time.Millisecond,
+		PFReset: time.Millisecond, ResetWarning: time.Second, GlobalReset: 100 * time.Millisecond,
 		EMPReset: 300 * time.Millisecond, VFReset: time.Millisecond,
 		QueueEnable: 10 * time.Microsecond, QueueDisable: 100 * time.Microsecond, QDISSettle: 10 * time.Microsecond,
 	}
