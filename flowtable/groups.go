@@ -79,6 +79,7 @@ func (x *txn) groupMod(m *flow.GroupMod) error {
 		return nil
 	}
 	g := x.p.newGroup(&m.Group, x.now)
+	x.entries++
 	x.newGroups = append(x.newGroups, g)
 	if old != nil {
 		g.created = old.created
@@ -135,6 +136,7 @@ func (x *txn) deleteGroup(id uint32) {
 		return
 	}
 	x.removeUsers(target{false, id})
+	x.entries++
 	x.oldGroups = append(x.oldGroups, g)
 	delete(x.writableGroups(), id)
 }
@@ -292,7 +294,7 @@ func (t groupTable) check() error {
 	visit = func(id uint32) (int, error) {
 		if d, ok := depth[id]; ok {
 			if d < 0 {
-				return 0, fmt.Errorf("flowtable: group %d leads back to itself; groups must not form loops", id)
+				return 0, &flow.GroupError{ID: id, Msg: "leads back to itself; groups must not form loops"}
 			}
 			return d, nil
 		}
@@ -300,8 +302,8 @@ func (t groupTable) check() error {
 		longest := 0
 		for _, next := range t[id].next() {
 			if t[next] == nil {
-				return 0, fmt.Errorf("flowtable: group %d names group %d, which does not exist; add it, or change group %d first",
-					id, next, id)
+				const format = "names group %d, which does not exist; add it, or change group %d first"
+				return 0, &flow.GroupError{ID: id, Msg: fmt.Sprintf(format, next, id)}
 			}
 			d, err := visit(next)
 			if err != nil {
@@ -311,7 +313,7 @@ func (t groupTable) check() error {
 		}
 		depth[id] = longest + 1
 		if longest == maxGroupChain {
-			return 0, fmt.Errorf("flowtable: group %d begins a chain of more than %d groups", id, maxGroupChain)
+			return 0, &flow.GroupError{ID: id, Msg: fmt.Sprintf("begins a chain of more than %d groups", maxGroupChain)}
 		}
 		return longest + 1, nil
 	}

@@ -89,6 +89,7 @@ type txn struct {
 	// superseded counts those of removed that have a successor in added, modified those of them whose actions a change
 	// of the kind Modify set.
 	superseded, modified int
+	entries              int // groups and meters that were added, changed or deleted
 
 	groups        groupTable
 	groupsChanged bool

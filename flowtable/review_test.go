@@ -81,18 +81,21 @@ func TestGroupsAndMetersChangeUnderTraffic(t *testing.T) {
 	step := func(i int) []flow.Change {
 		id, mask := 1+i%3, uint32(i)*2654435761|1<<31
 		list := []flow.Change{
-			groupMod(t, fmt.Sprintf("add_or_mod group_id=%d,type=all,bucket=mod_dl_src:02:00:00:00:00:01,output:%d,bucket=output:9", id, 1+i%1000)),
+			groupMod(t, fmt.Sprintf("add_or_mod group_id=%d,type=all,bucket=mod_dl_src:02:00:00:00:00:01,output:%d,"+
+				"bucket=output:9", id, 1+i%1000)),
 			{Meter: &flow.MeterMod{Command: flow.MeterModify, Meter: flow.Meter{
 				ID: 1, Flags: flow.MeterPktps, Bands: []flow.Band{{Rate: uint32(1 + i)}},
 			}}},
 			{Rule: rule(t, fmt.Sprintf("ip,nw_dst=10.0.0.1,actions=meter:1,group:%d", id))},
 			{Rule: rule(t, fmt.Sprintf("ip,nw_dst=10.0.0.2,actions=meter:1,group:%d", id))},
-			{Rule: rule(t, fmt.Sprintf("table=3,priority=%d,ip,nw_src=%s/%s,actions=resubmit(,4)", i%97, dotted(uint32(i)&mask), dotted(mask)))},
+			{Rule: rule(t, fmt.Sprintf("table=3,priority=%d,ip,nw_src=%s/%s,actions=resubmit(,4)", i%97,
+				dotted(uint32(i)&mask), dotted(mask)))},
 		}
 		if i > 600 {
 			old := i - 600
 			mask := uint32(old)*2654435761 | 1<<31
-			r := rule(t, fmt.Sprintf("table=3,priority=%d,ip,nw_src=%s/%s,actions=drop", old%97, dotted(uint32(old)&mask), dotted(mask)))
+			r := rule(t, fmt.Sprintf("table=3,priority=%d,ip,nw_src=%s/%s,actions=drop", old%97,
+				dotted(uint32(old)&mask), dotted(mask)))
 			list = append(list, flow.Change{Command: flow.Delete, Filter: flow.Filter{
 				HasTable: true, Table: 3, Match: r.Match, Strict: true, Priority: r.Priority,
 			}})

@@ -77,6 +77,14 @@ func (e *BucketError) Error() string {
 	return at + ": " + e.Msg + ": " + e.Hint
 }
 
+// GroupError is what is wrong with a group beside the others.
+type GroupError struct {
+	ID  uint32
+	Msg string
+}
+
+func (e *GroupError) Error() string { return fmt.Sprintf("flowtable: group %d %s", e.ID, e.Msg) }
+
 // Validate checks what ParseGroup checks, for groups that a program made. Whether the groups exist that g names is for
 // the pipeline to say.
 func (g *Group) Validate() error {
