@@ -340,6 +340,7 @@ func (p *Pipeline) need() (need flow.Key, deep bool) {
 	}
 	deep = p.actions.need(&need)
 	if p.fragments == flow.FragmentsDrop || p.fragments == flow.FragmentsNormal && need[flow.WordL4]&maskPorts != 0 {
+		need[flow.WordPort] |= maskEthType // only IP has fragments
 		need[flow.WordL4] |= maskFrag
 	}
 	clear(need[flow.PacketWords:]) // zero in every packet

@@ -174,3 +174,22 @@ func TestGroupsAndMetersChangeUnderTraffic(t *testing.T) {
 		t.Errorf("%d lists of actions and users are left: %v", n, p.users)
 	}
 }
+
+// Fragments are dropped where that is asked for, whatever rules look at.
+func TestFragmentsAreDroppedWhenNoRuleLooksAtThem(t *testing.T) {
+	first := flowtest.NewFrame().IPv4(flow.ProtoUDP, 0x2000, 0, flowtest.UDPHdr(53, 2000, 4))
+	whole := flowtest.NewFrame().IPv4(flow.ProtoUDP, 0, 0, flowtest.UDPHdr(53, 2000, 4))
+	for _, match := range []string{"", "in_port=5,", "dl_src=00:00:00:00:00:00/01:00:00:00:00:00,", "dl_vlan=9,"} {
+		b := newBench(t, match+"actions=1", "priority=1,actions=1")
+		b.p.SetFragments(flow.FragmentsDrop)
+		for _, f := range []flowtest.Frame{first, whole, first} {
+			want := drop(packet.DropFragment)
+			if &f[0] == &whole[0] {
+				want = output(1)
+			}
+			if got := b.send(5, f); !slices.Equal(got, want) {
+				t.Errorf("%q: %v, want %v", match, got, want)
+			}
+		}
+	}
+}
