@@ -14,15 +14,19 @@ E2E_TIMEOUT ?= 9m
 # The first run installs a Debian 13 for the guests, which may take most of this.
 I40E_TIMEOUT ?= 20m
 
-.PHONY: help build demo demo-stop test test-fast test-e2e test-i40e race lint fuzz fuzz-flow bench bench-quick \
+.PHONY: help build build-i40esim demo demo-stop test test-fast test-e2e test-i40e race lint fuzz fuzz-flow bench bench-quick \
 	bench-stress generate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the static binary bin/weft
 	@mkdir -p $(BIN)
 	go build -trimpath -buildvcs=$(BUILDVCS) -ldflags '-s -w' -o $(BIN)/weft ./cmd/weft
+
+build-i40esim: ## Build bin/weft-i40esim, which serves models of the I40E card to qemu
+	@mkdir -p $(BIN)
+	go build -trimpath -buildvcs=$(BUILDVCS) -ldflags '-s -w' -o $(BIN)/weft-i40esim ./cmd/weft-i40esim
 
 demo: build ## Two virtual machines and a wire, pinging each other through Weft (root; KEEP=1 leaves it running)
 	@go build -o $(BIN)/demo ./internal/e2e/demo
@@ -67,9 +71,13 @@ fuzz: ## Run each fuzzer for FUZZTIME (30s)
 fuzz-flow: ## Compare random rules and packets with Open vSwitch's verdict for FUZZTIME (30s; root, to install it)
 	FLOWDIFF_TIME=$(FUZZTIME) go test -count=1 -v -timeout 0 -run 'Weft|Caches' ./internal/flowdiff
 
-bench: build ## Compare 64-byte throughput with Open vSwitch and testpmd (root; ARGS="-rounds 5")
+bench: build ## Compare throughput with Open vSwitch and testpmd in every scenario (root; ARGS="-scenarios 64,acl")
 	@go build -o $(BIN)/compare ./benchmarks/compare
 	@exec $(BIN)/compare -weft $(BIN)/weft $(ARGS)
+
+bench-quick: build ## One round of the scenarios that tell most, in two minutes (root)
+	@go build -o $(BIN)/compare ./benchmarks/compare
+	@exec $(BIN)/compare -weft $(BIN)/weft -scenarios quick -rounds 1 -seconds 3 $(ARGS)
 
 bench-stress: build ## New flows, attacks on the classifier, millions of rules, rule changes under load (root; ARGS="-quick")
 	@go build -o $(BIN)/stress ./benchmarks/stress

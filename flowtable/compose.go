@@ -145,6 +145,9 @@ func (c *composer) emit(op Op) {
 
 // output emits an op that outputs, for which the port of arrival matters.
 func (c *composer) output(op Op) {
+	if c.trace != nil && op.Kind == OpOutput && op.A == c.key.InPort() {
+		c.trace.note("-> not sent: the packet came from there, and only IN_PORT sends it back")
+	}
 	if port := c.key.InPort(); port != c.arrival {
 		c.emit(Op{Kind: OpSetInPort, A: port})
 		c.arrival = port
@@ -276,7 +279,7 @@ func (c *composer) finish() {
 	case c.exceeded:
 		reason = packet.DropResubmitLimit
 	case c.stuck:
-		reason = packet.DropNoOutput
+		reason = packet.DropTooManyLabels
 	case c.prune():
 		return
 	case c.missed:

@@ -218,17 +218,21 @@ func (c *composer) set32(kind OpKind, v uint32) {
 	c.emit(Op{Kind: kind, A: v})
 }
 
-// labels is how many label stack entries the key holds, and whether the last of them is the bottom of the stack.
+// labels is how many label stack entries the key holds, and whether none is below them. A stack that the frame cuts off
+// has those that are there, and entries of zero count as none unless the bottom is below them, as in Open vSwitch.
 func (c *composer) labels() (n int, bottom bool) {
 	if !c.key.IsMPLS() {
-		return 0, false
+		return 0, true
 	}
 	for i, e := range c.stack() {
 		if e&lseBottom != 0 {
 			return i + 1, true
 		}
+		if e != 0 {
+			n++
+		}
 	}
-	return maxLabels, false
+	return n, n < maxLabels
 }
 
 // maxLabels is how many label stack entries a key holds, as Open vSwitch does.

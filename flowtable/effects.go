@@ -54,7 +54,6 @@ func (e *effects) add(a *flow.Action) {
 	case flow.ActionPushMPLS:
 		// The new entry is like the one below it, or made of the IP header's fields.
 		e.shiftLabels()
-		e.reads[flow.WordMPLS] |= maskTop
 		e.reads[flow.WordL4] |= maskDSCP | maskTTL
 	case flow.ActionPopMPLS:
 		e.shiftLabels()
@@ -141,7 +140,7 @@ func (e *effects) shiftTags() {
 func (e *effects) shiftLabels() {
 	e.labels = true
 	e.reads[flow.WordPort] |= maskEthType
-	e.reads[flow.WordMPLS] |= lseBottom << flow.ShiftLSE
+	e.reads[flow.WordMPLS] |= maskTop // entries are counted by whether they are zero
 	e.writes[flow.WordPort] |= maskEthType
 	e.writes[flow.WordMPLS] |= maskTop | maskTop>>flow.ShiftLSE
 	e.writes[flow.WordLabel] |= maskTop

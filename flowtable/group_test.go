@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/flowtable/flow"
 	"weft/flowtable/flowtest"
@@ -52,7 +53,8 @@ func TestGroupsSendCopiesThatDoNotDisturbEachOther(t *testing.T) {
 	third := []Op{{Kind: OpPushVLAN, A: 0x8100}, {Kind: OpSetVLANVID, A: 5}, output(3)[0]}
 	push := []Op{{Kind: OpPushVLAN, A: 0x8100}, output(1)[0]}
 	for port, want := range map[uint32][]Op{
-		1: slices.Concat([]Op{{Kind: OpSetEthSrc, B: 0x020000000001, Mask: flow.FullEth}, save}, first, []Op{restore}, output(2), third),
+		1: slices.Concat(
+			[]Op{{Kind: OpSetEthSrc, B: 0x020000000001, Mask: flow.FullEth}, save}, first, []Op{restore}, output(2), third),
 		2: slices.Concat([]Op{save}, first, []Op{restore}, output(2), []Op{save}, third, []Op{restore}, output(4)),
 		3: slices.Concat([]Op{save}, push, []Op{restore}, output(4)),
 		4: push, // nobody needs the packet as it was
@@ -270,8 +272,13 @@ func TestGroupsOfGroupsAreBounded(t *testing.T) {
 }
 
 func TestThePortOfArrivalCanBeChanged(t *testing.T) {
-	b := newBench(t, "in_port=1,actions=load:0->NXM_OF_IN_PORT[],1,2", "in_port=2,actions=set_field:3->in_port,3,in_port,resubmit(,1)",
-		"table=1,in_port=3,actions=flood", "in_port=4,actions=set_field:LOCAL->in_port,resubmit(,2)", "table=2,in_port=LOCAL,actions=5")
+	b := newBench(t,
+		"in_port=1,actions=load:0->NXM_OF_IN_PORT[],1,2",
+		"in_port=2,actions=set_field:3->in_port,3,in_port,resubmit(,1)",
+		"table=1,in_port=3,actions=flood",
+		"in_port=4,actions=set_field:LOCAL->in_port,resubmit(,2)",
+		"table=2,in_port=LOCAL,actions=5",
+	)
 	set := func(port uint32) Op { return Op{Kind: OpSetInPort, A: port} }
 	for port, want := range map[uint32][]Op{
 		1: {set(0), output(1)[0], output(2)[0]},
@@ -328,7 +335,8 @@ func TestModificationsOfNothingAddAsOvsOfctlDoes(t *testing.T) {
 	for _, s := range b.p.Dump(flow.Filter{}) {
 		got = append(got, ofctl.FormatRule(&s.Rule, nil))
 	}
-	if want := []string{"priority=6,in_port=1 actions=output:4", "idle_timeout=9, priority=5,in_port=1 actions=output:3"}; !slices.Equal(got, want) {
+	want := []string{"priority=6,in_port=1 actions=output:4", "idle_timeout=9, priority=5,in_port=1 actions=output:3"}
+	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -365,5 +373,47 @@ func TestComposingWithGroupsAndSetsDoesNotAllocate(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { l.Batch(b.b) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Whether buckets are live must not be asked again for every way that leads to a group.
+func TestGroupsThatWatchOneAnotherAreSettledAtOnce(t *testing.T) {
+	b := newBench(t)
+	const chain, wide = 40, 10
+	var changes []flow.Change
+	for id := 1; id <= chain; id++ {
+		watch := fmt.Sprintf("watch_group:%d", id+1)
+		if id == chain {
+			watch = "watch_port:9"
+		}
+		changes = append(changes, groupMod(t, fmt.Sprintf("group_id=%d,type=ff", id)+
+			strings.Repeat(",bucket="+watch+",output:1", wide)))
+	}
+	done := make(chan error, 1)
+	go func() { done <- b.p.Apply(changes) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("a chain of groups is still being settled")
+	}
+	live := func() (n int) {
+		for _, g := range b.p.Groups() {
+			for _, l := range g.Live {
+				if l {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	if n := live(); n != 0 {
+		t.Errorf("%d buckets are live, while the port is not", n)
+	}
+	b.p.SetPortLive(9, true)
+	if n := live(); n != chain*wide {
+		t.Errorf("%d buckets are live, want %d", n, chain*wide)
 	}
 }

@@ -287,6 +287,24 @@ func (l *liveness) group(id uint32) bool {
 // maxGroupChain is how many groups may follow each other (Open vSwitch bounds liveness checks likewise).
 const maxGroupChain = 64
 
+// GroupError is what is wrong with a group among others.
+type GroupError struct {
+	ID  uint32
+	Msg string
+}
+
+func (e *GroupError) Error() string { return fmt.Sprintf("flowtable: group %d %s", e.ID, e.Msg) }
+
+// CheckGroups reports what would keep groups from being all the groups of a pipeline, as a *GroupError: one names a group
+// that is not there, or leads back to itself. Each alone must be valid, and none there twice.
+func CheckGroups(groups []*flow.Group) error {
+	t := make(groupTable, len(groups))
+	for _, g := range groups {
+		t[g.ID] = &group{def: *g}
+	}
+	return t.check()
+}
+
 // check refuses groups that name one which does not exist, and chains that are loops or too long.
 func (t groupTable) check() error {
 	depth := make(map[uint32]int, len(t)) // of the chain from a group on; -1 while it is being looked at
@@ -294,16 +312,16 @@ func (t groupTable) check() error {
 	visit = func(id uint32) (int, error) {
 		if d, ok := depth[id]; ok {
 			if d < 0 {
-				return 0, &flow.GroupError{ID: id, Msg: "leads back to itself; groups must not form loops"}
+				return 0, &GroupError{id, "leads back to itself; groups must not form loops"}
 			}
 			return d, nil
 		}
 		depth[id] = -1
 		longest := 0
-		for _, next := range t[id].next() {
+		for _, next := range t[id].def.Groups() {
 			if t[next] == nil {
-				const format = "names group %d, which does not exist; add it, or change group %d first"
-				return 0, &flow.GroupError{ID: id, Msg: fmt.Sprintf(format, next, id)}
+				return 0, &GroupError{id, fmt.Sprintf("names group %d, which does not exist; add it, or change group %d first",
+					next, id)}
 			}
 			d, err := visit(next)
 			if err != nil {
@@ -313,7 +331,7 @@ func (t groupTable) check() error {
 		}
 		depth[id] = longest + 1
 		if longest == maxGroupChain {
-			return 0, &flow.GroupError{ID: id, Msg: fmt.Sprintf("begins a chain of more than %d groups", maxGroupChain)}
+			return 0, &GroupError{id, fmt.Sprintf("begins a chain of more than %d groups", maxGroupChain)}
 		}
 		return longest + 1, nil
 	}
@@ -323,23 +341,6 @@ func (t groupTable) check() error {
 		}
 	}
 	return nil
-}
-
-// next are the groups that g names.
-func (g *group) next() []uint32 {
-	var list []uint32
-	for i := range g.def.Buckets {
-		b := &g.def.Buckets[i]
-		if b.WatchGroup != flow.NoGroup {
-			list = append(list, b.WatchGroup)
-		}
-		for _, t := range targetsOf(b.Actions) {
-			if !t.meter {
-				list = append(list, t.id)
-			}
-		}
-	}
-	return list
 }
 
 // SetPortLive tells whether a port has a link, which buckets with watch_port go by. Ports that were never named have

@@ -138,7 +138,7 @@ func (r *modelRun) reason() packet.DropReason {
 	case r.exceeded:
 		return packet.DropResubmitLimit
 	case r.stuck:
-		return packet.DropNoOutput
+		return packet.DropTooManyLabels
 	case r.missed:
 		return packet.DropNoMatch
 	case r.dropped:
@@ -348,7 +348,14 @@ func (r *modelRun) edit(a *flow.Action) bool {
 	isIP := r.key.EthType() == 0x0800 || r.key.EthType() == 0x86dd
 	mpls := r.key.EthType() == 0x8847 || r.key.EthType() == 0x8848
 	s := stack(&r.key)
-	bottom := slices.IndexFunc(s[:], func(e uint32) bool { return e&0x100 != 0 })
+	// How many labels there are: down to the bottom or, where that is not to be seen, those that are not zero.
+	labels := 1 + slices.IndexFunc(s[:], func(e uint32) bool { return e&0x100 != 0 })
+	bottom := labels > 0
+	for i := 0; i < len(s) && !bottom; i++ {
+		if s[i] != 0 {
+			labels++
+		}
+	}
 	switch a.Kind {
 	case flow.ActionPushVLAN:
 		r.both((*flow.Key).PushTag)
@@ -361,12 +368,12 @@ func (r *modelRun) edit(a *flow.Action) bool {
 	case flow.ActionModVLANPCP:
 		r.tag(0xf000, 0x1000|a.Value.Lo<<13)
 	case flow.ActionPushMPLS:
-		if mpls && (bottom < 0 || bottom == 2) {
+		if mpls && labels == 3 {
 			r.stuck = true
 			return true
 		}
 		top := s[0] &^ 0x100
-		if !mpls {
+		if !mpls || labels == 0 {
 			s, top = [3]uint32{}, 0x140 // TTL 64
 			if ttl := uint32(r.key[4]>>40) & 0xff; isIP && ttl != 0 {
 				top = 0x100 | ttl
@@ -380,15 +387,15 @@ func (r *modelRun) edit(a *flow.Action) bool {
 		}
 		r.both(func(k *flow.Key) { setStack(k, [3]uint32{top, s[0], s[1]}); k.SetEthType(uint16(a.Value.Lo)) })
 	case flow.ActionPopMPLS:
-		if !mpls {
+		if !mpls || labels == 0 {
 			return true
 		}
-		if bottom < 0 {
+		if labels == 3 && !bottom {
 			r.stuck = true
 			return true
 		}
-		s = [3]uint32{s[1], s[2], 0}
-		s[bottom] = 0
+		copy(s[:labels-1], s[1:])
+		s[labels-1] = 0
 		r.both(func(k *flow.Key) { setStack(k, s); k.SetEthType(uint16(a.Value.Lo)) })
 	case flow.ActionDecTTL:
 		ttl := r.key[4] >> 40 & 0xff

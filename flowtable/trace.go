@@ -79,10 +79,15 @@ func (t *tracer) rule(table uint8, slot uint32) {
 	}
 	t.line(int(table), "%s", text)
 	if len(r.Actions) == 0 {
-		t.depth++
-		t.line(-1, "drop")
-		t.depth--
+		t.note("drop")
 	}
+}
+
+// note adds to the line before it.
+func (t *tracer) note(text string) {
+	t.depth++
+	t.line(-1, "%s", text)
+	t.depth--
 }
 
 // action notes an action before it is done.

@@ -262,8 +262,11 @@ func (br *bridge) reshape(cfg Bridge) {
 	br.rules.pipeline.SetFragments(cfg.Fragments)
 	br.dirty = br.dirty || br.cfg.ForwardReserved != cfg.ForwardReserved
 	br.cfg = cfg
-	br.cfg.Ports, br.cfg.Flows = nil, nil // kept as ports and rules
+	br.cfg.forgetTables()
 }
+
+// forgetTables leaves out what is kept as ports and rules.
+func (b *Bridge) forgetTables() { b.Ports, b.Groups, b.Meters, b.Flows = nil, nil, nil, nil }
 
 // newBridge makes a bridge without ports and rules.
 func newBridge(cfg Bridge) *bridge {
@@ -272,7 +275,7 @@ func newBridge(cfg Bridge) *bridge {
 		dirty: true,
 	}
 	br.fdb.rate.Store(uint32(cfg.MACRate))
-	br.cfg.Ports, br.cfg.Flows = nil, nil
+	br.cfg.forgetTables()
 	br.rules = newRuleSet()
 	br.rules.pipeline.SetFragments(cfg.Fragments)
 	return br

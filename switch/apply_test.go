@@ -48,6 +48,15 @@ func (r *rig) state() string {
 	for _, f := range flows {
 		fmt.Fprintf(&b, "flow %s %s %s packets %d\n", f.Bridge, f.Text, f.Origin, f.Packets)
 	}
+	for _, list := range []func(string) ([]TableEntry, error){r.Groups, r.Meters} {
+		entries, err := list("")
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, e := range entries {
+			fmt.Fprintf(&b, "%s %s packets %d\n", e.Bridge, e.Text, e.Packets)
+		}
+	}
 	for _, br := range r.Bridges() {
 		fmt.Fprintf(&b, "bridge %s %d %v\n", br.Name, br.FDB.Limit, br.FDB.Ageing)
 	}

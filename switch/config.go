@@ -84,6 +84,9 @@ type Bridge struct {
 	// Fragments is what rules see of the ports of IP fragments.
 	Fragments flow.Fragments `json:"fragments,omitempty"`
 	Ports     []PortConfig   `json:"ports,omitempty"`
+	// Groups and Meters are what rules can use.
+	Groups []FlowConfig `json:"groups,omitempty"`
+	Meters []FlowConfig `json:"meters,omitempty"`
 	// Flows are the rules of flows and of flows_file, in that order.
 	Flows []FlowConfig `json:"flows,omitempty"`
 	// DefaultRule says that the bridge has neither flows nor flows_file, and so gets priority=0,actions=NORMAL. An empty
@@ -128,7 +131,7 @@ type PortConfig struct {
 	pos position
 }
 
-// FlowConfig is one configured rule, as text, and where it stands.
+// FlowConfig is one configured rule, group or meter, as text, and where it stands.
 type FlowConfig struct {
 	Text   string `json:"text"`
 	File   string `json:"file,omitempty"`

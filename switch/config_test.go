@@ -182,6 +182,19 @@ var mistakes = []struct{ what, text string }{
 	{"rule in a block", mistakeHead + "  flows:\n  - |\n    # fine\n    actions=normal\n" +
 		"    priority=1,bogus=3,actions=drop\n"},
 	{"rule twice", mistakeHead + "  flows:\n  - in_port=vm1,actions=drop\n  - priority=32768,in_port=1,actions=normal\n"},
+	{"group", mistakeHead + "  groups: ['group_id=1,type=all,bucket=output:vm7']\n"},
+	{"group twice", mistakeHead + "  groups:\n  - group_id=1,type=all\n  - |\n    # again\n    group_id=1,type=select\n"},
+	{"group that is not there", mistakeHead + "  groups:\n  - group_id=1,type=all,bucket=output:vm1,bucket=group:2\n"},
+	{"watched group that is not there", mistakeHead + "  groups: ['group_id=1,type=ff,bucket=watch_group:2,output:vm1']\n"},
+	{"groups in a loop", mistakeHead + "  groups:\n  - group_id=3,type=all\n  - group_id=1,type=all,bucket=group:2\n" +
+		"  - group_id=2,type=all,bucket=group:1\n"},
+	{"meter", mistakeHead + "  meters:\n  - meter=1 bands=type=drop rate=5\n"},
+	{"meter twice", mistakeHead + "  meters:\n  - meter=1 kbps bands=type=drop rate=5\n" +
+		"  - meter=1 pktps bands=type=drop rate=5\n"},
+	{"rule of a group that is not there", mistakeHead + "  groups: ['group_id=2,type=all']\n  flows: ['actions=group:1']\n"},
+	{"rule of a meter that is not there", mistakeHead + "  flows: ['actions=meter:1,output:vm1']\n"},
+	{"set of a group that is not there", mistakeHead + "  flows: ['actions=write_actions(group:7)']\n"},
+	{"groups is no list", mistakeHead + "  groups: group_id=1,type=all\n"},
 	{"missing flows_file", mistakeHead + "  flows_file: /nonexistent/flows\n"},
 	{"flows_file without end", mistakeHead + "  flows_file: /dev/zero\n"},
 	{"empty", ""},

@@ -13,10 +13,10 @@ import (
 	"weft/flowtable/ofctl"
 )
 
-// flowItem reads an element of flows: one rule, or several in a block of lines. Lines that are empty or begin with # do
-// not count.
-func (p *parser) flowItem(n *yaml.Node) []FlowConfig {
-	text, ok := p.text(n, "a rule")
+// flowItem reads an element of flows, groups or meters: one, or several in a block of lines. Lines that are empty or begin
+// with # do not count.
+func (p *parser) flowItem(n *yaml.Node, what string) []FlowConfig {
+	text, ok := p.text(n, what)
 	if !ok {
 		return nil
 	}
@@ -84,15 +84,16 @@ func (p *parser) flowsFile(n *yaml.Node, name string) []FlowConfig {
 // rules parses the rules of a bridge, with the numbers that its ports would have in an empty switch.
 func (p *parser) rules(br *Bridge) {
 	names := provisionalNumbers(br)
+	tables := p.tables(br, names)
 	seen := make(map[ruleID]*FlowConfig, len(br.Flows))
 	for i := range br.Flows {
 		f := &br.Flows[i]
 		r, err := parseFlow(f, names)
 		if err != nil {
-			err.Message = "rule: " + err.Message
 			p.errs = append(p.errs, err)
 			continue
 		}
+		p.targets(f, r, tables)
 		if first := seen[idOf(r)]; first != nil {
 			hint := fmt.Sprintf("it is at %s:%d already: remove one of them, or change a priority", first.File, first.Line)
 			p.fail(position{f.File, f.Line, f.Column}, hint, "rule: the same table, priority and match appear twice")
@@ -101,11 +102,16 @@ func (p *parser) rules(br *Bridge) {
 	}
 }
 
-// parseFlow parses one configured rule. The error is placed at the character at fault.
+// parseFlow parses one configured rule.
 func parseFlow(f *FlowConfig, names ofctl.PortNames) (*flow.Rule, *ConfigError) {
-	r, err := ofctl.ParseRule(f.Text, names)
+	return parseText(f, "rule", func(s string) (*flow.Rule, error) { return ofctl.ParseRule(s, names) })
+}
+
+// parseText parses a configured text. The error is placed at the character at fault.
+func parseText[T any](f *FlowConfig, what string, parse func(s string) (*T, error)) (*T, *ConfigError) {
+	x, err := parse(f.Text)
 	if err == nil {
-		return r, nil
+		return x, nil
 	}
 	e := &ConfigError{File: f.File, Line: f.Line, Column: f.Column, Message: brief(err.Error())}
 	var syntax *ofctl.SyntaxError
@@ -115,6 +121,7 @@ func parseFlow(f *FlowConfig, names ofctl.PortNames) (*flow.Rule, *ConfigError) 
 			e.Column += syntax.Col - 1
 		}
 	}
+	e.Message = what + ": " + e.Message
 	return nil, e
 }
 

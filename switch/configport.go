@@ -122,8 +122,14 @@ func (p *parser) bridge(n *yaml.Node) Bridge {
 		{"ports", func(v *yaml.Node) {
 			p.list(v, "ports", func(_ int, v *yaml.Node) { br.Ports = append(br.Ports, p.port(v)) })
 		}},
+		{"groups", func(v *yaml.Node) {
+			p.list(v, "groups", func(_ int, v *yaml.Node) { br.Groups = append(br.Groups, p.flowItem(v, "a group")...) })
+		}},
+		{"meters", func(v *yaml.Node) {
+			p.list(v, "meters", func(_ int, v *yaml.Node) { br.Meters = append(br.Meters, p.flowItem(v, "a meter")...) })
+		}},
 		{"flows", func(v *yaml.Node) {
-			p.list(v, "flows", func(_ int, v *yaml.Node) { br.Flows = append(br.Flows, p.flowItem(v)...) })
+			p.list(v, "flows", func(_ int, v *yaml.Node) { br.Flows = append(br.Flows, p.flowItem(v, "a rule")...) })
 		}},
 		{"flows_file", func(v *yaml.Node) {
 			if s, ok := p.text(v, "flows_file"); ok {

@@ -265,7 +265,7 @@ func (t *flowText) explain(err error) error {
 	if errors.As(err, &errs) {
 		return err
 	}
-	var group *flow.GroupError
+	var group *flowtable.GroupError
 	if errors.As(err, &group) {
 		at, ok := t.groups[group.ID]
 		if !ok {

@@ -14,12 +14,13 @@ import (
 	"weft/flowtable/ofctl"
 )
 
-// ruleSet is the rules of a bridge, and which of them the configuration put there. See
-// docs/decisions/0005-reload-and-runtime-rules.md for what a reload does to which.
+// ruleSet is the rules of a bridge, the groups and meters that they use, and which of these the configuration put there.
+// See docs/decisions/0005-reload-and-runtime-rules.md for what a reload does to which.
 type ruleSet struct {
 	pipeline *flowtable.Pipeline
-	// configured are the rules of the configuration as they were applied last.
+	// configured are the rules of the configuration as they were applied last, tables its groups and meters.
 	configured map[ruleID]*flow.Rule
+	tables     tables
 	goneCache  CacheStats // what closed lookups had counted
 }
 
@@ -74,87 +75,115 @@ func strictly(r *flow.Rule) flow.Filter {
 	return flow.Filter{HasTable: true, Table: r.Table, Match: r.Match, Strict: true, Priority: r.Priority}
 }
 
-// ruleChange is what a reload does to the rules of a bridge.
+// ruleChange is what a reload does to the rules of a bridge, and to its groups and meters.
 type ruleChange struct {
 	rs      *ruleSet
 	wanted  map[ruleID]*flow.Rule
+	tables  tables // wanted
 	forward []flow.Change
 	back    []flow.Change
+}
+
+// do notes a change and what takes it back.
+func (rc *ruleChange) do(forward, back flow.Change) {
+	rc.forward = append(rc.forward, forward)
+	rc.back = append(rc.back, back)
 }
 
 // defaultRule is what a bridge has whose rules are not configured (Bridge.DefaultRule), as in Open vSwitch.
 const defaultRule = "priority=0,actions=NORMAL"
 
-// plan compares the rules with those of the configuration, and says what changes. Rules that go come first, so that
-// those that come find their place free.
+// plan compares rules, groups and meters with those of the configuration, and says what changes. Groups and meters that
+// come are first, so that rules can use them, and those that go are last, when no rule does any more.
 func (rs *ruleSet) plan(bc *bridgeChange, c *change) (*ruleChange, ConfigErrors) {
-	flows := bc.cfg.Flows
-	if bc.cfg.DefaultRule {
-		flows = []FlowConfig{{Text: defaultRule}}
-	}
-	rc := &ruleChange{rs: rs, wanted: make(map[ruleID]*flow.Rule, len(flows))}
-	var rules []*flow.Rule
+	rc := &ruleChange{rs: rs}
 	var errs ConfigErrors
-	for i := range flows {
-		r, err := parseFlow(&flows[i], bc.names)
-		if err != nil {
-			err.Message = "rule: " + err.Message
-			errs = append(errs, err)
-			continue
-		}
-		rules = append(rules, r)
+	if rc.tables, errs = readTables(&bc.cfg, bc.names); len(errs) > 0 {
+		return nil, errs
+	}
+	rules, errs := readRules(&bc.cfg, bc.names)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	rc.wanted = make(map[ruleID]*flow.Rule, len(rules))
+	for _, r := range rules {
 		rc.wanted[idOf(r)] = r
 	}
 	live, before := rs.live(), bc.br.names() // what goes is shown as it was
-	lines := ruleLines{bridge: bc.cfg.Name}
+	tc := newTableChange(rc, bc.cfg.Name, before, bc.names)
+	tc.come()
+	lines := changeLines{what: "flow " + bc.cfg.Name}
 	for id, r := range rs.configured {
 		if rc.wanted[id] == nil && live[id] != nil && live[id].Equal(r) {
 			lines.add("-", ofctl.FormatRule(r, before))
-			rc.forward = append(rc.forward, flow.Change{Command: flow.Delete, Filter: strictly(r)})
-			rc.back = append(rc.back, flow.Change{Command: flow.Add, Rule: r})
+			rc.do(flow.Change{Command: flow.Delete, Filter: strictly(r)}, flow.Change{Command: flow.Add, Rule: r})
+			delete(live, id)
 		}
 	}
 	slices.Sort(lines.lines)
 	for _, r := range rules {
-		old := live[idOf(r)]
+		id := idOf(r)
+		old := live[id]
+		live[id] = r
 		if old != nil && old.Equal(r) {
 			continue
 		}
-		rc.forward = append(rc.forward, flow.Change{Command: flow.Add, Rule: r})
+		add := flow.Change{Command: flow.Add, Rule: r}
 		if old == nil {
 			lines.add("+", ofctl.FormatRule(r, bc.names))
-			rc.back = append(rc.back, flow.Change{Command: flow.Delete, Filter: strictly(r)})
+			rc.do(add, flow.Change{Command: flow.Delete, Filter: strictly(r)})
 		} else {
 			lines.add("~", ofctl.FormatRule(old, before)+" -> "+ofctl.FormatRule(r, bc.names))
-			rc.back = append(rc.back, flow.Change{Command: flow.Add, Rule: old})
+			rc.do(add, flow.Change{Command: flow.Add, Rule: old})
 		}
 	}
-	c.lines = append(c.lines, lines.finish()...)
+	tc.leave(live)
+	c.lines = append(c.lines, slices.Concat(tc.meters.finish(), tc.groups.finish(), lines.finish())...)
 	slices.Reverse(rc.back)
-	return rc, errs
+	return rc, nil
 }
 
-// maxRuleLines is how many rules of a bridge a plan names; the others are summed up.
+// readRules parses the rules of a bridge.
+func readRules(cfg *Bridge, names portNames) ([]*flow.Rule, ConfigErrors) {
+	flows := cfg.Flows
+	if cfg.DefaultRule {
+		flows = []FlowConfig{{Text: defaultRule}}
+	}
+	var rules []*flow.Rule
+	var errs ConfigErrors
+	for i := range flows {
+		r, err := parseFlow(&flows[i], names)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		rules = append(rules, r)
+	}
+	return rules, errs
+}
+
+// maxRuleLines is how many rules, groups or meters of a bridge a plan names; the others are summed up.
 const maxRuleLines = 100
 
-// ruleLines are a plan's lines about the rules of one bridge.
-type ruleLines struct {
-	bridge string
-	lines  []string
-	more   int
+// changeLines are a plan's lines about the rules, groups or meters of one bridge.
+type changeLines struct {
+	what  string // "flow br0"
+	lines []string
+	more  int
 }
 
-func (l *ruleLines) add(sign, text string) {
+func (l *changeLines) add(sign, text string) {
 	if len(l.lines) == maxRuleLines {
 		l.more++
 		return
 	}
-	l.lines = append(l.lines, fmt.Sprintf("%s flow %s %s", sign, l.bridge, text))
+	l.lines = append(l.lines, fmt.Sprintf("%s %s %s", sign, l.what, text))
 }
 
-func (l *ruleLines) finish() []string {
+func (l *changeLines) finish() []string {
 	if l.more > 0 {
-		return append(l.lines, fmt.Sprintf("~ flow %s and %d more rules", l.bridge, l.more))
+		kind, _, _ := strings.Cut(l.what, " ")
+		return append(l.lines, fmt.Sprintf("~ %s and %d more %ss", l.what, l.more, strings.Replace(kind, "flow", "rule", 1)))
 	}
 	return l.lines
 }
@@ -173,8 +202,8 @@ func (rc *ruleChange) apply() (undo func(), err error) {
 	}, nil
 }
 
-// done remembers which rules are the configuration's.
-func (rc *ruleChange) done() { rc.rs.configured = rc.wanted }
+// done remembers what is the configuration's.
+func (rc *ruleChange) done() { rc.rs.configured, rc.rs.tables = rc.wanted, rc.tables }
 
 // FlowAdd adds rules, one in each text; see FlowApply.
 func (s *Switch) FlowAdd(bridge string, rules []string) error {

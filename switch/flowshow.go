@@ -144,7 +144,7 @@ func (s *Switch) Meters(name string) ([]TableEntry, error) {
 	return s.entries(name, func(br *bridge, add func(TableEntry)) {
 		for _, m := range br.rules.pipeline.Meters() {
 			e := TableEntry{
-				ID: m.Meter.ID, Text: oneLine(ofctl.FormatMeter(&m.Meter)), Stats: ofctl.FormatMeterStats(&m), Refs: m.Refs,
+				ID: m.Meter.ID, Text: ofctl.FormatMeter(&m.Meter), Stats: ofctl.FormatMeterStats(&m), Refs: m.Refs,
 				Packets: m.Packets, Bytes: m.Bytes, Parts: []TablePart{},
 			}
 			for _, b := range m.Bands {
@@ -153,11 +153,6 @@ func (s *Switch) Meters(name string) ([]TableEntry, error) {
 			add(e)
 		}
 	})
-}
-
-// oneLine makes the lines of a meter the one that a text of changes has it in.
-func oneLine(text string) string {
-	return strings.ReplaceAll(strings.Replace(text, "\n", "", 1), "\n", " ")
 }
 
 func (s *Switch) entries(name string, list func(br *bridge, add func(TableEntry))) ([]TableEntry, error) {

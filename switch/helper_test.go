@@ -327,3 +327,12 @@ func (r *rig) want(counts map[string]int) map[string][][]byte {
 
 // dropped are the pipeline's drops on the only bridge.
 func (r *rig) dropped() map[string]uint64 { return r.Bridges()[0].Drops }
+
+// change applies changes at run time.
+func (r *rig) change(kind, command, text string) {
+	r.t.Helper()
+	req := FlowRequest{Bridge: "br0", Kind: kind, Command: command}
+	if _, err := r.FlowApply(req, strings.NewReader(text)); err != nil {
+		r.t.Fatal(err)
+	}
+}

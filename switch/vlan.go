@@ -246,13 +246,16 @@ func (p *vlanPolicy) outward(t vlanTags, pcp uint16) vlanTags {
 	if p.priority != priorityNever {
 		t[0].pcp = pcp
 	}
-	switch {
-	case t[0].vid|t[0].pcp != 0:
-		if t[0].tpid == 0 {
-			t[0].tpid = packet.TPID8021Q
+	// A tag that says nothing goes, and what is inside it too: as the outer tag that would move packets of VLAN 0 into the
+	// VLAN that a sender likes. Open vSwitch ends the tags there as well.
+	for i := range t {
+		switch {
+		case t[i].vid|t[i].pcp == 0 && (p.priority != priorityAlways || t[i].tpid == 0):
+			clear(t[i:])
+			return t
+		case t[i].tpid == 0:
+			t[i].tpid = packet.TPID8021Q
 		}
-	case p.priority != priorityAlways || t[0].tpid == 0:
-		t = vlanTags{t[1]} // nothing is left to say: a tag of VLAN 0 without priority goes
 	}
 	return t
 }

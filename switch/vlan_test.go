@@ -102,6 +102,51 @@ func TestVLANModes(t *testing.T) {
 	}
 }
 
+// TestTagsOfVLANZero floods from one port and looks at the tags that leave others: a tag without id and priority ends
+// them, unless the port is to have such tags. Open vSwitch sends the same.
+func TestTagsOfVLANZero(t *testing.T) {
+	r := newRig(t)
+	r.apply(`
+pmd: {cpus: 1, idle: sleep}
+bridges:
+- name: br0
+  ports:
+  - {name: a, driver: memory}
+  - {name: b, driver: memory}
+  - {name: nonzero, driver: memory, vlan: {priority_tags: if-nonzero}}
+  - {name: always, driver: memory, vlan: {priority_tags: always}}
+  - {name: untagged, driver: memory, vlan: {mode: native-untagged, tag: 5}}
+  - {name: tunnel, driver: memory, vlan: {mode: dot1q-tunnel, tag: 5, qinq_ethtype: 802.1q}}
+`)
+	for _, c := range []struct {
+		from string
+		tags []uint16
+		want string
+	}{
+		{"a", []uint16{0, 0}, "b=- nonzero=- always=8100:0000 8100:0000"},
+		{"a", []uint16{0, 6}, "b=- nonzero=- always=8100:0000 8100:0006"},
+		{"a", []uint16{0x6000, 0}, "b=8100:6000 nonzero=8100:6000 always=8100:6000 8100:0000"},
+		{"a", []uint16{0x6000, 0x2000}, "b=8100:6000 8100:2000 nonzero=8100:6000 8100:2000 always=8100:6000 8100:2000"},
+		{"a", []uint16{0, 0x2000}, "b=- nonzero=- always=8100:0000 8100:2000"},
+		{"a", []uint16{5, 0}, "b=8100:0005 nonzero=8100:0005 always=8100:0005 8100:0000 untagged=- tunnel=-"},
+		{"a", []uint16{6, 0}, "b=8100:0006 nonzero=8100:0006 always=8100:0006 8100:0000 untagged=8100:0006"},
+		{"tunnel", []uint16{0}, "a=8100:0005 b=8100:0005 nonzero=8100:0005 always=8100:0005 8100:0000 untagged=-"},
+	} {
+		f := frame(0xff, 1, 64, c.tags...)
+		copy(f, "\xff\xff\xff\xff\xff\xff")
+		r.send(c.from, f)
+		var got []string
+		for _, port := range []string{"a", "b", "nonzero", "always", "untagged", "tunnel"} {
+			for _, f := range r.got(port) {
+				got = append(got, port+"="+tags(f))
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("from %s, tags %x:\n got  %s\n want %s", c.from, c.tags, s, c.want)
+		}
+	}
+}
+
 func TestAddressesAreLearnedInTheVLANOfTheirPort(t *testing.T) {
 	r := newRig(t)
 	r.apply(vlanPorts)

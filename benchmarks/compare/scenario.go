@@ -81,7 +81,8 @@ func scenarios() []scenario {
 			false,
 		},
 		{
-			"64-pairs", "64-byte frames, two queue pairs", append(among(paired, "weft", "ovs"), contender{"weft, 1 pair", "weft", port(64)}),
+			"64-pairs", "64-byte frames, two queue pairs",
+			append(among(paired, "weft", "ovs"), contender{"weft, 1 pair", "weft", port(64)}),
 			[]bar{{"weft", "weft, 1 pair", 1}},
 			false,
 		},

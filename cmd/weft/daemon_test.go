@@ -74,6 +74,7 @@ weft_bridge_dropped_packets_total{bridge="br0",reason="no_such_port"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="reserved_multicast"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="resubmit_limit"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="rule"} 0
+weft_bridge_dropped_packets_total{bridge="br0",reason="too_many_labels"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="vlan"} 0
 # HELP weft_flow_rules Rules in a flow table; tables without rules are absent.
 # TYPE weft_flow_rules gauge
@@ -298,6 +299,9 @@ func TestShippedConfigurationsAreValid(t *testing.T) {
 			}
 			if len(cfg.Bridges) != 1 || len(cfg.Bridges[0].Ports) != 3 || len(cfg.Bridges[0].Flows) == 0 {
 				t.Errorf("it has not one bridge with three ports and rules: %+v", cfg.Bridges)
+			}
+			if br := &cfg.Bridges[0]; name == "example.yaml" && (len(br.Groups) == 0 || len(br.Meters) == 0) {
+				t.Errorf("it has %d groups and %d meters", len(br.Groups), len(br.Meters))
 			}
 		})
 	}

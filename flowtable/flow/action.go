@@ -68,7 +68,7 @@ type Action struct {
 	ID       uint32 // of a group or meter
 	Value    Value  // Dst's or the whole field's, counted from its lowest bit
 	Mask     Value  // ActionSetField, ActionWriteMetadata: the bits of Value that count; others are zero
-	Note     string // bytes
+	Note     string // bytes; of ActionDecTTL the controllers to tell of what has no TTL left, 16 bits each: there are none
 }
 
 // FullEth is the mask of a whole Ethernet address.

@@ -251,8 +251,12 @@ func (a *Action) check() (msg, hint string) {
 		if len(a.Note) > maxNote {
 			return fmt.Sprintf("a note of %d bytes", len(a.Note)), fmt.Sprintf("at most %d", maxNote)
 		}
+	case ActionDecTTL:
+		if len(a.Note) > maxNote || len(a.Note)%2 != 0 {
+			return fmt.Sprintf("%d bytes of controllers", len(a.Note)), fmt.Sprintf("two for each, at most %d", maxNote)
+		}
 	case ActionInPort, ActionFlood, ActionAll, ActionNormal, ActionLocal, ActionPopVLAN, ActionExit, ActionClearActions,
-		ActionDecTTL, ActionDecMPLSTTL:
+		ActionDecMPLSTTL:
 	default:
 		return a.checkFields()
 	}

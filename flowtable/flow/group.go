@@ -63,6 +63,23 @@ func (g *Group) Equal(o *Group) bool {
 	})
 }
 
+// Groups are the numbers of the groups that g names: those that it sends packets on to, and those that it watches.
+func (g *Group) Groups() []uint32 {
+	var list []uint32
+	for i := range g.Buckets {
+		b := &g.Buckets[i]
+		if b.WatchGroup != NoGroup {
+			list = append(list, b.WatchGroup)
+		}
+		for j := range b.Actions {
+			if a := &b.Actions[j]; a.Kind == ActionGroup {
+				list = append(list, a.ID)
+			}
+		}
+	}
+	return list
+}
+
 // BucketError is what is wrong with a bucket: with its action Action, unless that is -1.
 type BucketError struct {
 	Bucket, Action int
@@ -76,14 +93,6 @@ func (e *BucketError) Error() string {
 	}
 	return at + ": " + e.Msg + ": " + e.Hint
 }
-
-// GroupError is what is wrong with a group beside the others.
-type GroupError struct {
-	ID  uint32
-	Msg string
-}
-
-func (e *GroupError) Error() string { return fmt.Sprintf("flowtable: group %d %s", e.ID, e.Msg) }
 
 // Validate checks what ParseGroup checks, for groups that a program made. Whether the groups exist that g names is for
 // the pipeline to say.

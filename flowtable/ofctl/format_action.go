@@ -1,6 +1,7 @@
 package ofctl
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"strings"
@@ -37,7 +38,7 @@ func (w *ruleWriter) actions(actions []flow.Action) {
 var plainActions = map[flow.ActionKind]string{
 	flow.ActionInPort: "IN_PORT", flow.ActionFlood: "FLOOD", flow.ActionAll: "ALL", flow.ActionNormal: "NORMAL",
 	flow.ActionLocal: "LOCAL", flow.ActionClearActions: "clear_actions", flow.ActionExit: "exit",
-	flow.ActionPopVLAN: "strip_vlan", flow.ActionDecTTL: "dec_ttl", flow.ActionDecMPLSTTL: "dec_mpls_ttl",
+	flow.ActionPopVLAN: "strip_vlan", flow.ActionDecMPLSTTL: "dec_mpls_ttl",
 }
 
 // numberedActions are those that have one number.
@@ -77,6 +78,8 @@ func (w *ruleWriter) action(a *flow.Action) {
 		if a.Mask != flow.Ones(64) {
 			fmt.Fprintf(b, "/%#x", a.Mask.Lo)
 		}
+	case flow.ActionDecTTL:
+		w.decTTL(a)
 	case flow.ActionMeter:
 		fmt.Fprintf(b, "meter:%d", a.ID)
 	case flow.ActionNote:
@@ -101,6 +104,19 @@ func (w *ruleWriter) action(a *flow.Action) {
 		w.load(a)
 	case flow.ActionMove:
 		b.WriteString("move:" + subfieldText(a.Src) + "->" + subfieldText(a.Dst))
+	}
+}
+
+// decTTL writes dec_ttl and the controllers that it names.
+func (w *ruleWriter) decTTL(a *flow.Action) {
+	w.b.WriteString("dec_ttl")
+	sep := byte('(')
+	for ids := []byte(a.Note); len(ids) >= 2; ids = ids[2:] {
+		fmt.Fprintf(&w.b, "%c%d", sep, binary.BigEndian.Uint16(ids))
+		sep = ','
+	}
+	if a.Note != "" {
+		w.b.WriteByte(')')
 	}
 }
 

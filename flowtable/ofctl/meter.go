@@ -152,7 +152,7 @@ func (p *meterParser) bands() *SyntaxError {
 	}
 }
 
-// FormatMeter prints m as "ovs-ofctl dump-meters" does: a line, and one more for each band.
+// FormatMeter prints m as "ovs-ofctl dump-meters" does, but on one line, which ParseMeter and ovs-ofctl read.
 func FormatMeter(m *flow.Meter) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "meter=%d ", m.ID)
@@ -165,8 +165,11 @@ func FormatMeter(m *flow.Meter) string {
 		}
 	}
 	b.WriteString("bands=")
-	for _, band := range m.Bands {
-		fmt.Fprintf(&b, "\ntype=drop rate=%d", band.Rate)
+	for i, band := range m.Bands {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "type=drop rate=%d", band.Rate)
 		if m.Flags&flow.MeterBurst != 0 {
 			fmt.Fprintf(&b, " burst_size=%d", band.Burst)
 		}

@@ -75,7 +75,7 @@ func actionTable() []actionSyntax {
 		numeric("push_vlan", flow.ActionPushVLAN, 0xffff),
 		numeric("push_mpls", flow.ActionPushMPLS, 0xffff),
 		numeric("pop_mpls", flow.ActionPopMPLS, 0xffff),
-		simple("dec_ttl", flow.ActionDecTTL),
+		{"dec_ttl", false, (*parser).parseDecTTL},
 		simple("dec_mpls_ttl", flow.ActionDecMPLSTTL),
 		{"set_field", true, (*parser).parseSetField},
 		{"load", true, (*parser).parseLoad},
@@ -180,9 +180,7 @@ func (p *parser) parseAction(it item, name string, set bool) *SyntaxError {
 		switch {
 		case s.value && it.sep == 0:
 			return it.key.errorf("write "+s.name+":VALUE", "%s is missing a value", s.name)
-		case name == "dec_ttl" && it.sep != 0:
-			return it.key.errorf("Weft has no controllers to tell; write it alone", "dec_ttl takes no value")
-		case !s.value && it.sep != 0:
+		case !s.value && it.sep != 0 && name != "dec_ttl":
 			return it.key.errorf("write it alone", "%s takes no value", s.name)
 		}
 		it.val = it.val.trim()

@@ -1,6 +1,7 @@
 package ofctl
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -191,6 +192,27 @@ func (p *parser) parseSetTunnel(it item) (flow.Action, *SyntaxError) {
 		a.Kind = flow.ActionSetTunnel64
 	}
 	return a, err
+}
+
+// parseDecTTL reads dec_ttl and dec_ttl(ID,ID), the controllers to tell of packets that have no TTL left. They are kept
+// for printing.
+func (p *parser) parseDecTTL(it item) (flow.Action, *SyntaxError) {
+	a := flow.Action{Kind: flow.ActionDecTTL}
+	if it.sep == 0 || it.val.s == "" {
+		return a, nil
+	}
+	var ids []byte
+	for rest, more := it.val, true; more; {
+		var id text
+		id, rest, more = rest.cut(",")
+		n, err := number(id.trim(), "a controller of dec_ttl", 0xffff)
+		if err != nil {
+			return a, err
+		}
+		ids = binary.BigEndian.AppendUint16(ids, uint16(n))
+	}
+	a.Note = string(ids)
+	return a, nil
 }
 
 // parseNote reads note:HEX.HEX. Notes have 6 bytes or 8 more, since that is what fits into OpenFlow's action: the rest is

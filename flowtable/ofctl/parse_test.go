@@ -75,7 +75,7 @@ func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 		{"actions=write_actions(output:reg0)", 23, "part of an action set"},
 		{"actions=push_vlan:0x8100,mod_nw_src:1.2.3.4,1", 26, "which push_vlan demands (add ip to the match)"},
 		{"ip,actions=push_mpls:0x8847,dec_ttl,meter:1", 37, "meter must stand before"},
-		{"actions=dec_ttl(1,2)", 9, "no controllers"},
+		{"actions=dec_ttl(1,2x)", 19, "controller"},
 		{"actions=note:0g", 14, "pairs of hexadecimal digits"},
 		{"actions=mod_nw_tos:5,1", 9, "multiple of 4"},
 		{"actions=goto_table:1,1", 22, "resubmit(,N) goes to a table and comes back"},

@@ -6,7 +6,7 @@
 //	             |                                     |
 //	             v                                     v
 //	   ovs-vswitchd, dummy ports              vswitch.Switch over memport
-//	   rules:   ovs-ofctl add-flows           rules:   FlowAdd
+//	   rules:   ovs-ofctl add-flows           rules:   FlowApply
 //	   packets: netdev-dummy/receive          packets: Inject
 //	   outputs: tx_pcap of each port          outputs: Drain of each port
 //	             |                                     |

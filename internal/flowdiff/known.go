@@ -56,10 +56,16 @@ func knownDifferences() []knownDifference {
 			func(_ *Harness, d *Difference) bool { return d.someFrame(zeroEntry) && d.equalAfter(withoutLabels) },
 		},
 		{
-			"MPLS behind SNAP",
-			"Open vSwitch writes labels of IEEE 802.3 frames where it thinks that their EtherType is, over the length; " +
-				"Weft leaves such a stack alone",
-			func(_ *Harness, d *Difference) bool { s := d.last(); return s != nil && snapMPLS(s.Frame) },
+			"MPLS in IEEE 802.3",
+			"Open vSwitch writes labels where it thinks that the network header of such a frame begins, behind SNAP; Weft " +
+				"pushes them behind addresses and tags, and leaves a stack behind SNAP alone",
+			func(_ *Harness, d *Difference) bool { return d.labelsWithoutEtherType() },
+		},
+		{
+			"label over another version of IP",
+			"pop_mpls says that IPv4 lies under the label where IPv6 or something else does, or the other way round: Open " +
+				"vSwitch reads the wrong header's bytes as what it says, Weft reads nothing",
+			func(_ *Harness, d *Difference) bool { s := d.last(); return s != nil && d.wrongVersion(s.Frame) },
 		},
 		{
 			"headers longer than a window",
@@ -199,6 +205,48 @@ func snapMPLS(f []byte) bool {
 	}
 	t := binary.BigEndian.Uint16(f[at+8:])
 	return t == etMPLS || t == etMPLSM
+}
+
+// hasLength reports whether a frame has a length where others have an EtherType.
+func hasLength(f []byte) bool {
+	at := 12 + 4*tagsOf(f)
+	return len(f) < at+2 || binary.BigEndian.Uint16(f[at:]) < 0x600
+}
+
+// labelsWithoutEtherType reports whether labels stand, or come to stand, in a frame of IEEE 802.3.
+func (d *Difference) labelsWithoutEtherType() bool {
+	s := d.last()
+	return s != nil && (snapMPLS(s.Frame) || hasLength(s.Frame) && d.someFrame(hasLabels))
+}
+
+// hasLabels reports whether labels follow a frame's tags.
+func hasLabels(f []byte) bool {
+	at := 12 + 4*tagsOf(f)
+	if len(f) < at+2 {
+		return false
+	}
+	t := binary.BigEndian.Uint16(f[at:])
+	return t == etMPLS || t == etMPLSM
+}
+
+// wrongVersion reports whether a rule pops labels off a frame to a version of IP that does not lie under them.
+func (d *Difference) wrongVersion(f []byte) bool {
+	if !hasLabels(f) {
+		return false
+	}
+	at := 14 + 4*tagsOf(f)
+	for at+4 <= len(f) && f[at+2]&1 == 0 {
+		at += 4
+	}
+	at += 4
+	version := byte(0)
+	if at < len(f) {
+		version = f[at] >> 4
+	}
+	return slices.ContainsFunc(d.Case.Rules, func(r string) bool {
+		return version != 4 && (strings.Contains(r, "pop_mpls:0x0800") || strings.Contains(r, "pop_mpls:0x800")) ||
+			version != 6 && strings.Contains(r, "pop_mpls:0x86dd")
+	})
 }
 
 // someFrame reports whether f is true of the packet that arrives or of one that leaves.

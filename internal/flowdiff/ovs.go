@@ -76,10 +76,6 @@ func startOVS(ctx context.Context, log *slog.Logger) (_ *ovs, err error) {
 			return nil, err
 		}
 	}
-	// Ports of first fragments can be matched, as Weft does; Open vSwitch's default is to see zeros there.
-	if _, err := o.ofctl(ctx, openFlow10, "", "set-frags", "nx-match"); err != nil {
-		return nil, err
-	}
 	// Exact-match datapath flows: what a wider one would hide is not what is compared here.
 	_, err = o.ctl.call("upcall/disable-megaflows")
 	return o, err

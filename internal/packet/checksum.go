@@ -36,10 +36,10 @@ func account(sum, old, fresh []byte) {
 	binary.BigEndian.PutUint16(sum, ^uint16(s))
 }
 
-// udpSum is the checksum field of a transport header if it is to be kept up to date: UDP may go without (RFC 768), and
+// sum is the checksum field of a transport header if it is to be kept up to date: UDP may go without (RFC 768), and
 // what comes out as 0 is then sent as 0xffff (fixUDP).
 func (l *layers) sum() []byte {
-	s := l.transport()
+	s := l.covering()
 	if s != nil && l.proto == protoUDP && s[0]|s[1] == 0 {
 		return nil
 	}

@@ -34,6 +34,7 @@ const (
 	DropVLAN
 	DropBadTag
 	DropFragment
+	DropTooManyLabels
 
 	// NumDropReasons is how many there are.
 	NumDropReasons = iota
@@ -62,6 +63,7 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropVLAN:              {"vlan", "the port of arrival does not carry the packet's VLAN"},
 	DropFragment:          {"fragment", "the bridge drops IP fragments (fragments: drop)"},
 	DropBadTag:            {"bad_tag", "the frame ends within its VLAN tag"},
+	DropTooManyLabels:     {"too_many_labels", "a label was pushed or popped on a stack of more than rules can look at"},
 	DropHeaderTooLong:     {"header_too_long", "rules look at the transport header, and extension headers push it out of reach"},
 	DropReservedMulticast: {"reserved_multicast", "NORMAL does not forward 01:80:c2:00:00:0x (spanning tree, LACP, LLDP)"},
 }

@@ -4,7 +4,7 @@ import "encoding/binary"
 
 // Edits of IP packets and what is in them. Each changes the bits of mask to those of v and keeps the checksums right: the
 // IPv4 header's, and the transport header's if the packet is not a later fragment. A packet that is not of the kind, or
-// whose header is not in the window, stays as it is.
+// whose header is malformed or not in the window, stays as it is, and so does what lies behind the datagram.
 
 // SetIPv4Src changes the IPv4 source address.
 func (p *Packet) SetIPv4Src(v, mask uint32) { p.setIPv4(12, v, mask) }
@@ -103,52 +103,51 @@ func (p *Packet) SetTPSrc(v, mask uint16) { p.setTransport(0, v, mask) }
 // SetTPDst changes the destination port of TCP, UDP or SCTP, or the code of ICMP (8 bits).
 func (p *Packet) SetTPDst(v, mask uint16) { p.setTransport(1, v, mask) }
 
-// setTransport changes the first or second field of the transport header.
+// setTransport changes the first or second field of the transport header, as far as rules see it.
 func (p *Packet) setTransport(which int, v, mask uint16) {
 	l, ok := p.ip()
-	if !ok || l.l4 == 0 || len(l.h) < l.l4+4 {
+	if !ok {
 		return
 	}
-	b := l.h[l.l4:]
 	switch l.proto {
-	case protoTCP, protoUDP:
-		if l.transport() == nil {
+	case protoTCP:
+		b, ok := l.transport(tcpLen)
+		if !ok {
 			return
 		}
-		field, sum := b[2*which:2*which+2], l.sum()
-		replace16(field, binary.BigEndian.Uint16(field)&^mask|v&mask, sum)
-		l.fixUDP(sum)
+		if n := int(b[12]>>4) * 4; n >= tcpLen && n <= l.left { // the data offset (RFC 9293 §3.1)
+			l.setPort(b[2*which:2*which+2], v, mask)
+		}
+	case protoUDP:
+		if b, ok := l.transport(udpLen); ok {
+			l.setPort(b[2*which:2*which+2], v, mask)
+		}
 	case protoSCTP:
-		p.setSCTP(&l, which, v, mask)
+		if b, ok := l.transport(sctpLen); ok {
+			l.setSCTP(b, which, v, mask)
+		}
 	case protoICMP, protoICMPv6:
-		both := binary.BigEndian.Uint16(b)
-		shift := 8 - 8*which
-		mask = mask & 0xff << shift
-		replace16(b, both&^mask|v<<shift&mask, b[2:4])
+		if b, ok := l.transport(icmpLen); ok {
+			shift := 8 - 8*which
+			mask = mask & 0xff << shift
+			replace16(b, binary.BigEndian.Uint16(b)&^mask|v<<shift&mask, b[2:4])
+		}
 	}
 }
 
-const sctpLen = 12
+// setPort changes a port of TCP or UDP.
+func (l *layers) setPort(field []byte, v, mask uint16) {
+	sum := l.sum()
+	replace16(field, binary.BigEndian.Uint16(field)&^mask|v&mask, sum)
+	l.fixUDP(sum)
+}
 
-func (p *Packet) setSCTP(l *layers, which int, v, mask uint16) {
-	if len(l.h) < l.l4+sctpLen {
-		return
-	}
-	b := l.h[l.l4:]
+func (l *layers) setSCTP(b []byte, which int, v, mask uint16) {
 	field := b[2*which : 2*which+2]
 	old := binary.BigEndian.Uint16(field)
 	fresh := old&^mask | v&mask
 	var delta [sctpLen]byte
 	binary.BigEndian.PutUint16(delta[2*which:], old^fresh)
-	accountCRC(b[8:12], delta, l.payload()-sctpLen)
+	accountCRC(b[8:12], delta, l.left-sctpLen)
 	binary.BigEndian.PutUint16(field, fresh)
-}
-
-// payload is how many bytes of the IP packet begin with the transport header.
-func (l *layers) payload() int {
-	b := l.h[l.l3:]
-	if l.etherType == etherIPv4 {
-		return int(binary.BigEndian.Uint16(b[2:])) - (l.l4 - l.l3)
-	}
-	return int(binary.BigEndian.Uint16(b[4:])) + ipv6Len - (l.l4 - l.l3)
 }

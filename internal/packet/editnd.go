@@ -7,11 +7,12 @@ import "encoding/binary"
 
 // arp is the body of an ARP or RARP packet for IPv4 over Ethernet.
 func (p *Packet) arp() ([]byte, bool) {
-	l, ok := p.layers()
-	if !ok || l.etherType != etherARP && l.etherType != etherRARP || len(l.h) < l.l3+arpLen {
+	l := p.layers()
+	if l.etherType != etherARP && l.etherType != etherRARP || len(l.h) < l.l3+arpLen {
 		return nil, false
 	}
-	return l.h[l.l3 : l.l3+arpLen], true
+	b := l.h[l.l3 : l.l3+arpLen]
+	return b, binary.BigEndian.Uint32(b) == arpOfIPv4 && b[4] == 6 && b[5] == 4
 }
 
 // SetARPOp changes the operation.
@@ -69,17 +70,20 @@ const (
 	ndOptUnit   = 8
 )
 
+// arpOfIPv4 is what ARP for IPv4 over Ethernet begins with: hardware type 1, protocol type 0x0800.
+const arpOfIPv4 = 0x00010800
+
 // nd is a neighbour solicitation or advertisement as far as the window has it, and its checksum field.
 func (p *Packet) nd() (b, sum []byte, ok bool) {
 	l, ok := p.ip()
-	if !ok || l.etherType != etherIPv6 || l.proto != protoICMPv6 || l.l4 == 0 || len(l.h) < l.l4+ndLen {
+	if !ok || l.etherType != etherIPv6 || l.proto != protoICMPv6 {
 		return nil, nil, false
 	}
-	b = l.h[l.l4:min(len(l.h), l.l4+max(0, l.payload()))]
-	if len(b) < ndLen || b[0] != ndSolicit && b[0] != ndAdvert || b[1] != 0 {
+	b, ok = l.transport(ndLen)
+	if !ok || b[0] != ndSolicit && b[0] != ndAdvert || b[1] != 0 {
 		return nil, nil, false
 	}
-	return b, b[2:4], true
+	return l.h[l.l4:min(len(l.h), l.l4+l.left)], b[2:4], true
 }
 
 // SetNDTarget changes the first 64 bits of the target address (half 0) or the last (half 1).

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"bytes"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"testing"
@@ -104,11 +105,56 @@ func TestLabelsArePushedAndPoppedBehindTheTags(t *testing.T) {
 		}
 		p.PopMPLS(0x8847)
 		p.PopVLAN()
-		l, _ := p.layers()
-		p.PopMPLS(uint16(s.frame[l.typeAt])<<8 | uint16(s.frame[l.typeAt+1]))
+		l := p.layers()
+		p.PopMPLS(uint16(s.frame[l.l3-2])<<8 | uint16(s.frame[l.l3-1]))
 		if got := wholeFrame(b, p); !bytes.Equal(got, s.frame) {
 			t.Errorf("%s:\n got  % x\n want % x", s.kinds, got, s.frame)
 		}
+	}
+}
+
+// A label goes behind the tags of whatever frame, and one with LLC and SNAP still has them.
+func TestLabelsOfFramesWithoutPayloadOrEtherType(t *testing.T) {
+	b := NewBatch(nil)
+	const eth = "020000000002020000000001"
+	for _, c := range []struct{ name, frame, pushed, popped string }{
+		{"no payload", eth + "88b5", eth + "884800005140", eth + "0800"},
+		{"nothing but a TPID", eth + "8100", eth + "884800005140", eth + "0800"},
+		{"tags without payload", eth + "81000005" + "0000", eth + "81000005" + "884800005140", eth + "81000005" + "0800"},
+		{"a length", eth + "0004" + "42420300", eth + "884800005140" + "42420300", eth + "0800" + "42420300"},
+		{
+			"SNAP", eth + "000a" + "aaaa03000000" + "0806" + "0102", eth + "000e" + "aaaa03000000" + "884800005140" + "0102",
+			eth + "000a" + "aaaa03000000" + "0800" + "0102",
+		},
+		{
+			"SNAP behind a tag", eth + "81006005" + "0008" + "aaaa03000000" + "0806",
+			eth + "81006005" + "000c" + "aaaa03000000" + "884800005140", eth + "81006005" + "0008" + "aaaa03000000" + "0800",
+		},
+		{
+			"SNAP of others", eth + "000a" + "aaaa0300000c" + "0806" + "0102",
+			eth + "884800005140" + "aaaa0300000c" + "0806" + "0102", eth + "0800" + "aaaa0300000c" + "0806" + "0102",
+		},
+	} {
+		frame, _ := hex.DecodeString(c.frame)
+		p := load(b, frame, 100)
+		if !p.PushMPLS(0x8848, 0x5140) {
+			t.Errorf("%s: no push", c.name)
+		}
+		if got := hex.EncodeToString(wholeFrame(b, p)); got != c.pushed {
+			t.Errorf("%s pushed:\n got  %s\n want %s", c.name, got, c.pushed)
+		}
+		p.SetMPLS(0x6000, 0xfffff000)
+		if got := hex.EncodeToString(wholeFrame(b, p)); got != strings.Replace(c.pushed, "00005140", "00006140", 1) {
+			t.Errorf("%s set: %s", c.name, got)
+		}
+		p.PopMPLS(0x0800)
+		if got := hex.EncodeToString(wholeFrame(b, p)); got != c.popped {
+			t.Errorf("%s popped:\n got  %s\n want %s", c.name, got, c.popped)
+		}
+	}
+	long, _ := hex.DecodeString(eth + "05fe" + "aaaa03000000" + "0806")
+	if p := load(b, long, 100); p.PushMPLS(0x8847, 1) || p.Len() != len(long) {
+		t.Errorf("a length of 1534 became an EtherType: % x", p.Header())
 	}
 }
 

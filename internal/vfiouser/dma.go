@@ -238,17 +238,21 @@ func (d *DMA) all() []Mapping {
 	return ms
 }
 
-// remove gives up the mapping that starts at iova, once no access is running.
-func (d *DMA) remove(iova uint64) error {
+// remove gives up mappings that covered or all returned, once no access is running.
+func (d *DMA) remove(gone []Mapping) error {
+	if len(gone) == 0 {
+		return nil
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i := d.search(iova)
-	if i == len(d.regions) || d.regions[i].IOVA != iova {
-		return refuse(unix.ENOENT, "nothing is mapped at %#x", iova)
+	first := d.search(gone[0].IOVA)
+	behind := first + len(gone) // nothing lies between them
+	var errs []error
+	for i := first; i < behind; i++ {
+		errs = append(errs, d.files.close(d.regions[i].file))
 	}
-	err := d.files.close(d.regions[i].file)
-	d.regions = slices.Delete(d.regions, i, i+1)
-	return err
+	d.regions = slices.Delete(d.regions, first, behind)
+	return errors.Join(errs...)
 }
 
 // detach gives up everything. Accesses fail from now on.

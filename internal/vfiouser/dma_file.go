@@ -13,12 +13,17 @@ import (
 // vm.max_map_count mappings, and the Go runtime cannot do without.
 const maxFileViews = 512
 
+// maxViewBytes bounds the address space of them all: a file without content can be as long as its owner likes, and some
+// of the 128 TiB of a process the Go runtime needs for itself.
+const maxViewBytes = 32 << 40
+
 // fileViews are the files that a client's memory is made of. With a virtual IOMMU a client maps thousands of pages, all
 // of one file: the file is mapped once, as a whole, as long as one of them is.
 //
 // Concurrency: one goroutine uses it.
 type fileViews struct {
 	views int
+	bytes uint64                // of views
 	whole map[fileKey]*fileView // those that begin with the file
 }
 
@@ -79,14 +84,15 @@ func allows(fd int, writeable bool) bool {
 func (t *fileViews) view(fd int, key fileKey, info sys.FileInfo, offset, end uint64) (*fileView, error) {
 	up := func(n uint64) uint64 { return (n + info.PageSize - 1) &^ (info.PageSize - 1) }
 	v := &fileView{key: key}
-	var err error
-	if v.mem, err = sys.MapFile(fd, 0, up(info.Size), key.writeable); err != nil {
+	err := t.mapInto(v, fd, up(info.Size))
+	if err != nil {
 		v.first = offset &^ (info.PageSize - 1)
-		if v.mem, err = sys.MapFile(fd, v.first, up(end)-v.first, key.writeable); err != nil {
+		if err = t.mapInto(v, fd, up(end)-v.first); err != nil {
 			return nil, err
 		}
 	}
 	t.views++
+	t.bytes += uint64(len(v.mem))
 	if v.first == 0 {
 		if t.whole == nil {
 			t.whole = make(map[fileKey]*fileView)
@@ -94,6 +100,15 @@ func (t *fileViews) view(fd int, key fileKey, info sys.FileInfo, offset, end uin
 		t.whole[key] = v
 	}
 	return v, nil
+}
+
+// mapInto maps size bytes of a file from v.first on.
+func (t *fileViews) mapInto(v *fileView, fd int, size uint64) (err error) {
+	if size > maxViewBytes-t.bytes {
+		return refuse(unix.ENOSPC, "%#x bytes of memory files, at most %#x", size, uint64(maxViewBytes))
+	}
+	v.mem, err = sys.MapFile(fd, v.first, size, v.key.writeable)
+	return err
 }
 
 // close gives back what open returned, nil too.
@@ -105,6 +120,7 @@ func (t *fileViews) close(v *fileView) error {
 		return nil
 	}
 	t.views--
+	t.bytes -= uint64(len(v.mem))
 	if t.whole[v.key] == v {
 		delete(t.whole, v.key)
 	}

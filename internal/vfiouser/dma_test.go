@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -89,7 +90,7 @@ func TestClientCannotUseUpTheMappingsOfTheProcess(t *testing.T) {
 	if err := add(maxFileViews); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("one file too many: %v", err)
 	}
-	if err := d.remove(0); err != nil {
+	if err := d.remove([]Mapping{{IOVA: 0, Size: 4096}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := add(0); err != nil {
@@ -101,6 +102,51 @@ func TestClientCannotUseUpTheMappingsOfTheProcess(t *testing.T) {
 		if (i == 3) != errors.Is(err, unix.ENOSPC) {
 			t.Errorf("mapping %d of 3: %v", i, err)
 		}
+	}
+}
+
+// TestClientCannotUseUpTheAddressSpace: files without content are as long as their owner likes.
+func TestClientCannotUseUpTheAddressSpace(t *testing.T) {
+	d := DMA{max: ourMaxDMAMaps}
+	add := func(iova, length, size uint64) error {
+		f := memory(t, int64(length))
+		defer f.Close()
+		return d.add(Mapping{IOVA: iova, Size: size, Readable: true, Writeable: true}, int(f.Fd()), 0)
+	}
+	if err := add(0, maxViewBytes-1<<30, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := add(1<<50, 2<<30, 2<<30); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("more than %d bytes: %v", uint64(maxViewBytes), err)
+	}
+	if err := add(2<<50, 1<<62, 4096); err != nil { // what is needed of it is mapped
+		t.Error(err)
+	}
+	for _, iova := range []uint64{0, 2 << 50} {
+		if err := d.Write(iova, []byte{1, 2, 3}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := d.remove(d.all()); err != nil || d.files.bytes != 0 || d.files.views != 0 {
+		t.Errorf("%v, %d bytes in %d views are left", err, d.files.bytes, d.files.views)
+	}
+}
+
+// TestManyMappingsGoAtOnce as when a guest resets its IOMMU: a client waits five seconds for the reply.
+func TestManyMappingsGoAtOnce(t *testing.T) {
+	f := memory(t, ourMaxDMAMaps<<12)
+	d := DMA{max: ourMaxDMAMaps}
+	for i := range uint64(ourMaxDMAMaps) {
+		if err := d.add(Mapping{IOVA: i << 12, Size: 4096, Readable: true}, int(f.Fd()), i<<12); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin := time.Now()
+	if err := d.remove(d.all()); err != nil || len(d.regions) != 0 {
+		t.Fatalf("%v, %d are left", err, len(d.regions))
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("removing %d mappings took %v", ourMaxDMAMaps, took)
 	}
 }
 
@@ -166,14 +212,23 @@ func TestTableAgreesWithAPlainOne(t *testing.T) {
 				continue
 			}
 			start := owner[at] - 1
-			if err := d.remove(uint64(start)); err != nil {
-				t.Fatal(err)
+			last := start
+			for last+1 < space && owner[last+1] == start+1 {
+				last++
 			}
-			for i := range owner {
-				if owner[i] == start+1 {
-					owner[i] = 0
+			if rng.IntN(2) == 0 { // and what lies right behind it
+				for next := last + 1; last+1 < space && owner[last+1] != 0 && owner[last+1] == owner[next]; {
+					last++
 				}
 			}
+			gone, err := d.covered(uint64(start), uint64(last-start+1))
+			if err == nil {
+				err = d.remove(gone)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(owner[start : last+1])
 		case 2:
 			p := bytes.Repeat([]byte{byte(step)}, n)
 			want := error(nil)

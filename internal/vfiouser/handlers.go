@@ -104,9 +104,9 @@ func (s *Session) dmaUnmap(m *message) ([]byte, error) {
 	}
 	for _, g := range gone {
 		s.dev.Unmapped(g)
-		if err := s.dma.remove(g.IOVA); err != nil {
-			return nil, err
-		}
+	}
+	if err := s.dma.remove(gone); err != nil {
+		return nil, err
 	}
 	return m.body[:unmapSize], nil
 }

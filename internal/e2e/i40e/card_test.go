@@ -33,18 +33,9 @@ type card struct {
 	trace  string // file with every step of the driver
 }
 
-// smallNVM is a shadow RAM of 4 KB, the least that drivers can do with, in place of 64 KB. The kernel's driver sums all of
-// it up at each load, by three register accesses a word, which takes ten seconds and more in an emulated guest: a gate
-// that loads it often says so once with all of it (TestPCIEnumeration) and then with this.
-func smallNVM(mac adminq.MAC, device uint16) []uint16 {
-	const words, vpdPointer, alternatePointer, checksum = 2048, 0x2F, 0x3E, 0x3F
-	w := i40esim.NewNVM(mac, device)[:words:words]
-	w[vpdPointer], w[alternatePointer] = 0xFFFF, 0xFFFF // there is no such module
-	w[checksum] = i40esim.NVMChecksum(w)
-	return w
-}
-
-// newCard makes a PF plugged into port and serves it. nvm makes its shadow RAM, nil for the model's own.
+// newCard makes a PF plugged into port and serves it. nvm makes its shadow RAM, nil for the model's own: the kernel's
+// driver sums all of it up at each load, by three register accesses a word, which takes ten seconds and more in an emulated
+// guest. So a gate that loads it often does that with a small one, and TestPCIEnumeration once with all of it.
 func (r *rig) newCard(name string, port wire.Port, nvm func(adminq.MAC, uint16) []uint16) *card {
 	r.t.Helper()
 	number := byte(len(name)) + name[len(name)-1] // any byte that tells the cards of one gate apart

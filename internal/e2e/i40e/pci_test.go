@@ -81,7 +81,7 @@ func TestPCIEnumeration(t *testing.T) {
 	r.insmod("i40e", "")
 	r.netdev()
 	r.rmmod("i40e")
-	r.checkKernelLog(noDCB...)
+	r.checkKernelLog()
 	pf.check(r, "PCI enumeration and one load of Linux i40e")
 }
 

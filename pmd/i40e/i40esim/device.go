@@ -197,16 +197,24 @@ type outbox struct {
 
 	mu      sync.Mutex
 	frames  [][]byte
+	bytes   int // of frames
 	sending bool
 }
+
+// outboxLimit is how many bytes a driver may have sent that the wire has not taken. Frames beyond that are lost, as in a
+// network whose next hop is slower: a driver whose rings are full of packets to segment must not fill our memory.
+const outboxLimit = 256 << 20
 
 func (o *outbox) add(frame []byte) {
 	if o.wire == nil {
 		return
 	}
 	o.mu.Lock()
-	o.frames = append(o.frames, frame)
-	o.mu.Unlock()
+	defer o.mu.Unlock()
+	if o.bytes+cap(frame) > outboxLimit {
+		return
+	}
+	o.frames, o.bytes = append(o.frames, frame), o.bytes+cap(frame)
 }
 
 // flush sends what is there, in order. While one goroutine sends, others leave their frames to it.
@@ -222,7 +230,7 @@ func (o *outbox) flush() {
 	o.sending = true
 	for len(o.frames) > 0 {
 		batch := o.frames
-		o.frames = nil
+		o.frames, o.bytes = nil, 0
 		o.mu.Unlock()
 		for _, f := range batch {
 			o.wire.Send(f)

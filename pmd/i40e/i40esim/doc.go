@@ -19,6 +19,13 @@
 // A Device is one physical function of a card of its own. VFs of it are functions with a register window of their own
 // on the same card, served as devices of their own. What the model does not do is listed in docs/i40e-model.md.
 //
+// # Sources
+//
+// Offsets, fields, commands and layouts are those of the headers of Linux 6.12 and DPDK 24.11, values those of dumps of
+// real cards. The datasheet itself (Intel 332464) was not at hand: where a comment here or in the packages below names it,
+// that is where the drivers' authors point for the rule and where it is to be checked, not a passage that somebody has
+// checked. "Model:" marks what no public text gives. docs/i40e-model.md says which driver verifies what.
+//
 // # Concurrency
 //
 // One lock for each card. Everything enters by a method of Device or VF, by a timer or by a frame from the wire, takes

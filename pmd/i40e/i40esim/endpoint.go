@@ -180,8 +180,8 @@ func (e *endpoint) WriteRegion(index int, offset uint64, p []byte) error {
 	case vfiouser.RegionBAR0:
 		f.writeBAR0(uint32(offset), p)
 	case vfiouser.RegionBAR3:
-		if offset < pbaOffset(f) {
-			copy(f.bar3[offset:], p)
+		if pba := pbaOffset(f); offset < pba {
+			copy(f.bar3[offset:pba], p)
 		}
 	case vfiouser.RegionConfig:
 		f.writeConfig(int(offset), p)

@@ -40,11 +40,11 @@ const (
 	nvmVPDAt  = 0x0200
 	nvmAltAt  = 0x0400
 
-	// Where the EMP module keeps the state of the LLDP agent: at a place in it the distance to a table, and in that the
-	// administrative state, four bits a port.
+	// Where the EMP module keeps the state of the LLDP agent (both drivers' i40e_init_dcb): at a place in it the distance
+	// from there to a table, whose word 1 has the administrative state, four bits a port.
 	nvmLLDPPointer  = 0x2B
 	nvmLLDPDistance = 0x10
-	nvmLLDPState    = 0x31
+	nvmLLDPState    = 1
 	nvmLLDPOn       = 0x3333 // receive and transmit
 )
 

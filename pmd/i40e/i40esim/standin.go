@@ -159,8 +159,7 @@ func (c *card) configureVFTx(vf int, q virtchnl.TxQueue, set uint16) error {
 func (c *card) configureVFRx(vf int, q virtchnl.RxQueue) error {
 	x := lan.RxContext{
 		Base: q.Ring, Len: uint16(q.Length), Buffer: q.Buffer, HeaderBuffer: q.Header, Long: q.Descriptors == 32,
-		StripCRC: !q.KeepsCRC, L2TSel: true, RxMax: min(q.MaxPacket, lan.MaxChain*q.Buffer), TPHReadDesc: true,
-		TPHWriteDesc: true, TPHData: true,
+		StripCRC: !q.KeepsCRC, L2TSel: true, RxMax: q.MaxPacket, TPHReadDesc: true, TPHWriteDesc: true, TPHData: true,
 		TPHHead: true, LowThreshold: lrxqThreshold, Prefetch: true,
 	}
 	return c.keepContext(vf, q.ID, false, x.Encode())

@@ -37,8 +37,8 @@ func TestRegisterTablesAreConsistent(t *testing.T) {
 	}
 }
 
-// TestRegistersAreWhereTheDatasheetHasThem holds some rows against offsets of the facts, one of each kind of array.
-func TestRegistersAreWhereTheDatasheetHasThem(t *testing.T) {
+// TestRegistersAreWhereTheFactsHaveThem holds some rows against offsets of the facts, one of each kind of array.
+func TestRegistersAreWhereTheFactsHaveThem(t *testing.T) {
 	dev, err := New(Config{})
 	if err != nil {
 		t.Fatal(err)

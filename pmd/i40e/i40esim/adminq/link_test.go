@@ -252,9 +252,14 @@ func TestPHYRegisters(t *testing.T) {
 	if d.u32(8) != uint32(sum) {
 		t.Errorf("checksum %#x, want %#x", d.u32(8), sum)
 	}
-	r.want(CodeIO, OpGetPHYRegister, append([]byte{phyModule, 0x51, 1, 0}, params32(0)...), nil, false)
+	r.want(CodeIO, OpGetPHYRegister, append([]byte{phyModule, 0xA2, 1, 0}, params32(0)...), nil, false)
 	r.want(CodeIO, OpGetPHYRegister, append([]byte{phyModule, eepromAddress, 1, 0}, params32(256)...), nil, false)
 	r.want(CodePerm, OpSetPHYRegister, append([]byte{phyModule, eepromAddress, 1, 0}, params32(0, 0)...), nil, false)
+	for i := range uint32(maxPHYRegisters - 1) { // with that of above
+		r.must(OpSetPHYRegister, append([]byte{phyExternal, 29, 0, 0}, params32(i, 1)...), nil, false)
+	}
+	r.want(CodeNoSpc, OpSetPHYRegister, append([]byte{phyExternal, 28, 0, 0}, params32(0, 1)...), nil, false)
+	r.must(OpSetPHYRegister, append([]byte{phyExternal, 29, 0, 0}, params32(0, 2)...), nil, false)
 	for _, op := range []Opcode{OpGetPHYRegister, OpSetPHYRegister} {
 		r.want(CodeInval, op, []byte{9}, nil, false)
 		r.expect("interface 9")

@@ -36,6 +36,9 @@ const (
 	tlvOrg     = 127
 	lldpTTL    = 120 // seconds
 
+	// maxExtra bounds the TLVs that a driver adds: what is left of an Ethernet frame. Model: the code of what is more.
+	maxExtra = 1500 - 128
+
 	etsSubtype = 9
 	pfcSubtype = 11
 )
@@ -143,6 +146,9 @@ func configureMIBEvent(f *Firmware, c *call) Code {
 	if c.d.Params[0] > 1 {
 		return f.badArgument(c, "command %d", c.d.Params[0])
 	}
+	if !f.lldp.running {
+		return CodePerm // what drivers that have stopped the agent look for
+	}
 	f.lldp.events = c.d.Params[0] == 0
 	return CodeOK
 }
@@ -171,6 +177,9 @@ func addTLV(f *Firmware, c *call) Code {
 	if code := f.checkTLVs(c, c.buf[:size]); code != CodeOK {
 		return code
 	}
+	if len(f.lldp.extra)+size > maxExtra {
+		return CodeNoSpc
+	}
 	f.lldp.extra = append(f.lldp.extra, c.buf[:size]...)
 	return c.echo()
 }
@@ -188,6 +197,9 @@ func updateTLV(f *Firmware, c *call) Code {
 	at := bytes.Index(f.lldp.extra, before)
 	if at < 0 {
 		return CodeNoEnt
+	}
+	if len(f.lldp.extra)-oldSize+newSize > maxExtra {
+		return CodeNoSpc
 	}
 	f.lldp.extra = slices.Replace(f.lldp.extra, at, at+oldSize, after...)
 	return c.echo()

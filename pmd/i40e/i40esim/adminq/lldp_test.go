@@ -61,6 +61,7 @@ func TestTheAgentIsStoppedAndStarted(t *testing.T) {
 	r.want(CodePerm, OpStopLLDP, []byte{1}, nil, false)
 	r.want(CodePerm, OpGetLLDPMIB, []byte{mibLocal}, buf, false)
 	r.want(CodePerm, OpGetCEEConfig, nil, make([]byte, 32), false)
+	r.want(CodePerm, OpConfigureMIBEvent, []byte{0}, nil, false)
 	r.fw.SetRemoteMIB(buf) // nobody listens
 	r.must(OpStartLLDP, []byte{1}, nil, false)
 	r.must(OpGetLLDPMIB, []byte{mibLocal}, buf, false)

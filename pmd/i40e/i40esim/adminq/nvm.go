@@ -171,6 +171,8 @@ const (
 	anvmImmediate = 0x2
 	featureSize   = 6
 	immediateSize = 12
+
+	maxConfig = 1024 // elements kept. Model: what is more is refused
 )
 
 // readNVMConfig is command 0704. Model: there are the elements that were written.
@@ -215,6 +217,9 @@ func writeNVMConfig(f *Firmware, c *call) Code {
 			id = le.Uint32(e) | 1<<31
 		}
 		config[id] = append([]byte(nil), e...)
+	}
+	if len(config) > maxConfig {
+		return CodeNoSpc
 	}
 	f.nvm.config = config
 	return CodeOK

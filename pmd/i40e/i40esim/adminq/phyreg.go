@@ -10,8 +10,12 @@ const (
 	phyFlagSetMDIO  = 0x02
 	phyFlagsKnown   = 0x0F
 
-	eepromAddress = 0x50 // SFF-8472's A0h, as a seven-bit address
+	// eepromAddress is the module's address on its bus, in the eight-bit form that both drivers use. At A2h, where
+	// others have their diagnostics, this module does not answer: its byte 92 says that it has none (SFF-8472).
+	eepromAddress = 0xA0
 	eepromSize    = 256
+
+	maxPHYRegisters = 4096 // kept, of the 2^26 that can be named. Model: what is more is refused
 )
 
 // moduleEEPROM is what SFF-8472 says of the module: an SFP+ of no particular maker.
@@ -73,7 +77,11 @@ func setPHYRegister(f *Firmware, c *call) Code {
 	if c.d.Params[0] == phyModule {
 		return CodePerm
 	}
-	f.link.registers[phyKey(c)] = uint16(c.d.u32(8))
+	key := phyKey(c)
+	if _, has := f.link.registers[key]; !has && len(f.link.registers) >= maxPHYRegisters {
+		return CodeNoSpc
+	}
+	f.link.registers[key] = uint16(c.d.u32(8))
 	return CodeOK
 }
 

@@ -14,15 +14,17 @@ const (
 	infoAdd           = 1
 	infoRemove        = 2
 
-	maxProfiles     = 16
-	trackInvalid    = 0xFFFFFFFF
-	trackReadOnly   = 0
-	groupAny        = 0xFF
-	groupExclusive  = 0
-	listFlagsKnown  = 0x3
-	errorInfoBounds = 1
-	errorInfoType   = 2
-	errorInfoTrack  = 3
+	maxProfiles = 16
+	// maxProfileRegisters is how many registers profiles may have written in all. Model: the number and the refusal.
+	maxProfileRegisters = 1 << 16
+	trackInvalid        = 0xFFFFFFFF
+	trackReadOnly       = 0
+	groupAny            = 0xFF
+	groupExclusive      = 0
+	listFlagsKnown      = 0x3
+	errorInfoBounds     = 1
+	errorInfoType       = 2
+	errorInfoTrack      = 3
 )
 
 // Profile is one that is loaded.
@@ -152,6 +154,9 @@ func (f *Firmware) profileRegisters(c *call, track uint32, data []byte, rollback
 		return f.sectionError(c, 4, errorInfoTrack, CodeNoEnt)
 	case !rollback && track != trackReadOnly && f.ddp.conflict(track):
 		return f.sectionError(c, 4, errorInfoTrack, CodeAccess)
+	}
+	if len(f.ddp.regs)+len(data)/recordSize > maxProfileRegisters {
+		return f.sectionError(c, 12, errorInfoBounds, CodeNoSpc)
 	}
 	for i := range len(data) / recordSize {
 		if rollback {

@@ -15,6 +15,5 @@
 // The transmit functions trust the lengths of the descriptors, as the silicon does: it does not parse what it sends.
 // The receive functions trust nothing.
 //
-// Sources: XL710 datasheet, chapter 7 (parser, packet types, PCTYPEs, hash) and 8 (offloads); the figures agree with
-// the tables of the Linux and DPDK drivers.
+// Sources: the tables of the Linux and DPDK drivers. Names of datasheet tables say where to look; see package i40esim.
 package frame

@@ -121,7 +121,7 @@ func TestUDPChecksumIsNeverZero(t *testing.T) {
 	t.Fatal("no payload has the checksum zero")
 }
 
-func TestCheckRefusesWhatTheDatasheetForbids(t *testing.T) {
+func TestCheckRefusesWhatIsForbidden(t *testing.T) {
 	good := Offload{MACLen: 14, IP: IPv4, IPLen: 20, L4: L4TCP, L4Len: 20}
 	tunnel := Offload{
 		MACLen: 14, OuterIP: IPv4, OuterIPLen: 20, Tunnel: OverUDP, TunnelLen: 30,

@@ -23,7 +23,7 @@ func unused() []PType {
 	return out
 }
 
-func TestPacketTypeTableHasTheHolesOfTheDatasheet(t *testing.T) {
+func TestPacketTypeTableHasItsHoles(t *testing.T) {
 	holes := unused()
 	seen := make(map[TypeInfo]PType)
 	for n := range 256 {
@@ -41,8 +41,8 @@ func TestPacketTypeTableHasTheHolesOfTheDatasheet(t *testing.T) {
 	}
 }
 
-// TestPacketTypesOfTheDatasheet are samples of the table as both drivers have it.
-func TestPacketTypesOfTheDatasheet(t *testing.T) {
+// TestPacketTypesOfTheDrivers are samples of the table as both drivers have it.
+func TestPacketTypesOfTheDrivers(t *testing.T) {
 	for n, want := range map[PType]TypeInfo{
 		22:  {4, TunnelNone, 4, InnerFragment},
 		23:  {4, TunnelNone, 4, InnerPayload},

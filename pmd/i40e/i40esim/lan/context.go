@@ -195,8 +195,6 @@ func (c *RxContext) check() error {
 	}
 	if c.RxMax < minRxMax || c.RxMax > MaxFrame {
 		fail("RXMAX %d is outside %d..%d", c.RxMax, minRxMax, MaxFrame)
-	} else if c.RxMax > MaxChain*c.Buffer {
-		fail("RXMAX %d needs more than %d buffers of %d bytes", c.RxMax, MaxChain, c.Buffer)
 	}
 	if !c.Prefetch {
 		fail("PREFENA must be 1")

@@ -108,7 +108,6 @@ func TestImpossibleContextsAreRefused(t *testing.T) {
 		"DBUFF 0 bytes":   func(c *RxContext) { c.Buffer = 0 },
 		"RXMAX 63 is":     func(c *RxContext) { c.RxMax = 63 },
 		"RXMAX 9729 is":   func(c *RxContext) { c.RxMax = 9729 },
-		"RXMAX 9728 need": func(c *RxContext) { c.Buffer = 1920 },
 		"PREFENA":         func(c *RxContext) { c.Prefetch = false },
 		"DTYPE 3":         func(c *RxContext) { c.DescType = 3 },
 		"not modelled":    func(c *RxContext) { c.DescType = 1 },

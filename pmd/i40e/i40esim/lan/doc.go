@@ -22,7 +22,7 @@
 // # What a driver may do
 //
 // Everything in host memory may hold anything and change at any time: a descriptor is read once, checked, then used.
-// What the datasheet calls malicious (section 3.3.3, "Malicious Driver Detection") stops the queue and goes to
+// What the silicon takes for malicious ("Malicious Driver Detection") stops the queue and goes to
 // [Reporter.Malicious], after a violation that says where; what is merely wrong, such as a reserved bit, goes to
 // [Reporter.Violation] alone, and the queue goes on.
 //

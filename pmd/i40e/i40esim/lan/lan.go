@@ -98,6 +98,9 @@ const (
 	MaxMSS = 9674
 	// DefaultMinMSS is the smallest MSS at reset (REG_MSS); Linux lowers it to 64.
 	DefaultMinMSS = 256
+	// LeastMSS is what REG_MSS cannot go below. Model: what Linux asks for is the least that is known to work, and with
+	// none a packet of 256 KB would become as many frames, or, of no bytes each, frames without end.
+	LeastMSS = 64
 	// CRCLen is the Ethernet frame check sequence in bytes. Frames in this package do not carry it.
 	CRCLen = 4
 )

@@ -49,7 +49,7 @@ const (
 	Received Verdict = iota
 	// NoDescriptors: fewer buffers than the frame needs; it is dropped whole (GLV_RDPC).
 	NoDescriptors
-	// Oversize: longer than RXMAX; dropped.
+	// Oversize: longer than RXMAX, or than MaxChain buffers hold; dropped.
 	Oversize
 	// Stopped: the queue met an error before and takes nothing until it is enabled afresh.
 	Stopped
@@ -172,6 +172,10 @@ func (q *RxQueue) Deliver(b []byte, m *RxMeta) Verdict {
 		data = appendCRC(data, b)
 	}
 	n := max(1, (len(data)+q.ctx.Buffer-1)/q.ctx.Buffer)
+	// A context may allow longer frames than a chain holds, as Linux's PF driver writes it for a VF that asks so.
+	if n > MaxChain {
+		return Oversize
+	}
 	if n > q.Free() {
 		return NoDescriptors
 	}

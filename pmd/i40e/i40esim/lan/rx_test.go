@@ -223,6 +223,19 @@ func TestFramesBeyondRXMAXAreDropped(t *testing.T) {
 	}
 }
 
+func TestFramesBeyondAChainAreDropped(t *testing.T) {
+	r := newRxRing(t, func(c *RxContext) { c.Buffer, c.RxMax = 1024, MaxFrame })
+	b := tcpFrame(t, MaxChain*1024-54)
+	r.deliver(b, metaOf(b))
+	if r.q.Head() != MaxChain {
+		t.Fatalf("a frame of %d bytes took %d buffers", len(b), r.q.Head())
+	}
+	b = tcpFrame(t, MaxChain*1024-54+1)
+	if v := r.q.Deliver(b, metaOf(b)); v != Oversize || r.q.Head() != MaxChain {
+		t.Errorf("verdict %d, head %d", v, r.q.Head())
+	}
+}
+
 func TestFrameCheckSequenceIsKeptWhenNotStripped(t *testing.T) {
 	r := newRxRing(t, func(c *RxContext) { c.StripCRC = false })
 	b := tcpFrame(t, 100, 5)

@@ -84,6 +84,19 @@ func TestMaliciousPacketsStopTheQueue(t *testing.T) {
 	}
 }
 
+// TestREGMSSCannotAllowSegmentsOfNothing: the register is the driver's to write.
+func TestREGMSSCannotAllowSegmentsOfNothing(t *testing.T) {
+	for _, mss := range []uint64{0, 1, LeastMSS - 1} {
+		r := newTxRing(t, nil)
+		r.settings.MinMSS = 0
+		r.put(0, ctxWord(ctxTSO, 1000, mss))
+		r.packet(seeded(tcpFrame(t, 1000), 0, 0), 1, cmdEOP, offloadFor(0), 0)
+		if n := r.run(); n != 0 || !r.q.Stopped() {
+			t.Errorf("MSS %d: %d packets, stopped %t", mss, n, r.q.Stopped())
+		}
+	}
+}
+
 // TestTheLimitsThemselvesAreAllowed is the other side of the table above.
 func TestTheLimitsThemselvesAreAllowed(t *testing.T) {
 	for name, x := range map[string]struct {

@@ -164,9 +164,9 @@ func (q *TxQueue) checkTSO(o *frame.Offload, n int) bool {
 	switch {
 	case o.L4 != frame.L4TCP && o.L4 != frame.L4UDP:
 		q.fail(EventOffload, "tx queue %d: descriptor %d: segmentation without TCP or UDP", q.Index, q.head)
-	case c.mss < q.Settings.MinMSS || c.mss > MaxMSS:
+	case c.mss < max(q.Settings.MinMSS, LeastMSS) || c.mss > MaxMSS:
 		q.fail(EventMSS, "tx queue %d: descriptor %d: MSS %d is outside %d..%d",
-			q.Index, q.head, c.mss, q.Settings.MinMSS, MaxMSS)
+			q.Index, q.head, c.mss, max(q.Settings.MinMSS, LeastMSS), MaxMSS)
 	case c.tsoLen == 0 || c.tsoLen != n-header:
 		q.fail(EventTSOLength, "tx queue %d: descriptor %d: TLEN %d, and the payload is %d bytes",
 			q.Index, q.head, c.tsoLen, n-header)
