@@ -1,6 +1,7 @@
 package flowtable
 
 import (
+	"slices"
 	"testing"
 
 	"weft/flowtable/flow"
@@ -62,5 +63,24 @@ func TestCachedFragmentsSeeNewRules(t *testing.T) {
 	b.add("priority=1,udp,tp_dst=0,actions=2")
 	if got := b.send(5, first); got[0] != output(2)[0] {
 		t.Errorf("%v, want output 2 by the rule that came", got)
+	}
+}
+
+// Fragments are dropped where that is asked for, whatever rules look at.
+func TestFragmentsAreDroppedWhenNoRuleLooksAtThem(t *testing.T) {
+	first := flowtest.NewFrame().IPv4(flow.ProtoUDP, 0x2000, 0, flowtest.UDPHdr(53, 2000, 4))
+	whole := flowtest.NewFrame().IPv4(flow.ProtoUDP, 0, 0, flowtest.UDPHdr(53, 2000, 4))
+	for _, match := range []string{"", "in_port=5,", "dl_src=00:00:00:00:00:00/01:00:00:00:00:00,", "dl_vlan=9,"} {
+		b := newBench(t, match+"actions=1", "priority=1,actions=1")
+		b.p.SetFragments(flow.FragmentsDrop)
+		for _, f := range []flowtest.Frame{first, whole, first} {
+			want := drop(packet.DropFragment)
+			if &f[0] == &whole[0] {
+				want = output(1)
+			}
+			if got := b.send(5, f); !slices.Equal(got, want) {
+				t.Errorf("%q: %v, want %v", match, got, want)
+			}
+		}
 	}
 }

@@ -79,6 +79,7 @@ func (x *txn) groupMod(m *flow.GroupMod) error {
 		return nil
 	}
 	g := x.p.newGroup(&m.Group, x.now)
+	x.entries++
 	x.newGroups = append(x.newGroups, g)
 	if old != nil {
 		g.created = old.created
@@ -135,6 +136,7 @@ func (x *txn) deleteGroup(id uint32) {
 		return
 	}
 	x.removeUsers(target{false, id})
+	x.entries++
 	x.oldGroups = append(x.oldGroups, g)
 	delete(x.writableGroups(), id)
 }

@@ -57,6 +57,7 @@ func (x *txn) meterMod(m *flow.MeterMod) error {
 		e.slot, e.created, e.meter = old.slot, old.created, old.meter
 	}
 	x.writableMeters()[id] = e
+	x.entries++
 	return nil
 }
 
@@ -93,6 +94,7 @@ func (x *txn) deleteMeter(id uint32) {
 		return
 	}
 	x.removeUsers(target{true, id})
+	x.entries++
 	delete(x.writableMeters(), id)
 }
 

@@ -58,6 +58,9 @@ func execute(ops []Op, k flow.Key) ([]sent, packet.DropReason) {
 		case OpSetVLANPCP:
 			x.key[0] = x.key[0]&^0xe000 | uint64(op.A)<<13
 		case OpPushMPLS:
+			if !x.key.IsMPLS() { // what a pop to another EtherType left is not labels any more
+				x.key[11], x.key[12] = 0, x.key[12]&0xffffffff
+			}
 			x.key[12] = x.key[12]&0xffffffff | x.key[11]<<32
 			x.key[11] = op.B<<32 | x.key[11]>>32
 			x.key.SetEthType(uint16(op.A))

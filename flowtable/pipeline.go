@@ -89,6 +89,7 @@ type txn struct {
 	// superseded counts those of removed that have a successor in added, modified those of them whose actions a change
 	// of the kind Modify set.
 	superseded, modified int
+	entries              int // groups and meters that were added, changed or deleted
 
 	groups        groupTable
 	groupsChanged bool
@@ -339,6 +340,7 @@ func (p *Pipeline) need() (need flow.Key, deep bool) {
 	}
 	deep = p.actions.need(&need)
 	if p.fragments == flow.FragmentsDrop || p.fragments == flow.FragmentsNormal && need[flow.WordL4]&maskPorts != 0 {
+		need[flow.WordPort] |= maskEthType // only IP has fragments
 		need[flow.WordL4] |= maskFrag
 	}
 	clear(need[flow.PacketWords:]) // zero in every packet

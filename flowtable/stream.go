@@ -8,11 +8,12 @@ import (
 	"weft/flowtable/flow"
 )
 
-// Applied is what a transaction did to rules.
+// Applied is what a transaction did to rules, and to groups and meters.
 type Applied struct {
 	Added    int // rules that were added, those that replaced another included
 	Modified int // rules that have other actions now
 	Deleted  int
+	Entries  int // groups and meters that were added, changed or deleted
 }
 
 // ApplyEach makes changes as they come, in one transaction, without keeping them: either all of them or, when the
@@ -59,7 +60,9 @@ func (x *txn) settle(modified int) (Applied, error) {
 			return Applied{}, err
 		}
 	}
-	n := Applied{Added: len(x.added) - modified, Modified: modified, Deleted: len(x.removed) - x.superseded}
+	n := Applied{
+		Added: len(x.added) - modified, Modified: modified, Deleted: len(x.removed) - x.superseded, Entries: x.entries,
+	}
 	x.commit()
 	return n, nil
 }

@@ -34,12 +34,13 @@ type FlowRequest struct {
 	Strict  bool   `json:"strict"` // of modify and delete of rules: exactly this match and priority
 }
 
-// FlowCounts is what changes did to the rules of a bridge, and how many lines said so.
+// FlowCounts is what changes did to the rules, groups and meters of a bridge, and how many lines said so.
 type FlowCounts struct {
 	Lines    int `json:"lines"`
 	Added    int `json:"added"`
 	Modified int `json:"modified"`
 	Deleted  int `json:"deleted"`
+	Entries  int `json:"entries"` // groups and meters that were added, changed or deleted
 }
 
 // maxFlowErrors is how many mistakes of a text are reported.
@@ -73,7 +74,7 @@ func (s *Switch) FlowApply(req FlowRequest, text io.Reader) (FlowCounts, error) 
 	if err != nil {
 		return FlowCounts{}, t.explain(err)
 	}
-	return FlowCounts{t.count, done.Added, done.Modified, done.Deleted}, nil
+	return FlowCounts{t.count, done.Added, done.Modified, done.Deleted, done.Entries}, nil
 }
 
 func (r *FlowRequest) check() error {
@@ -110,6 +111,12 @@ type flowText struct {
 	line   int
 	source string
 	errs   ConfigErrors
+	groups map[uint32]placedLine // the last line about each group
+}
+
+type placedLine struct {
+	line int
+	text string
 }
 
 // textPiece is how much of a text is kept in one piece: a text is not known to be long before it has been read, and growing
@@ -126,7 +133,13 @@ func (t *flowText) read(text io.Reader) error {
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
 			if len(piece) > maxLine {
-				return &ConfigError{Message: "a line is too long", Hint: fmt.Sprintf("at most %d bytes make a line", maxLine)}
+				n := bytes.Count(piece, []byte{'\n'}) + 1
+				for _, d := range t.data {
+					n += bytes.Count(d, []byte{'\n'})
+				}
+				return ConfigErrors{{
+					Line: n, Column: 1, Message: "the line is too long", Hint: fmt.Sprintf("at most %d bytes make a line", maxLine),
+				}}
 			}
 			continue // the rest of the line belongs to this piece
 		case errors.Is(err, io.EOF):
@@ -155,9 +168,12 @@ func (t *flowText) lines() iter.Seq2[string, int] {
 			for raw := range bytes.Lines(piece) {
 				t.line++
 				whole := strings.TrimRight(string(raw), "\r\n")
+				if t.line == 1 {
+					whole = strings.TrimPrefix(whole, byteOrderMark)
+				}
 				body, _, _ := strings.Cut(whole, "#")
 				text := strings.TrimSpace(body)
-				if text == "" {
+				if text == "" || isReplyHead(text) {
 					continue
 				}
 				t.count++
@@ -171,6 +187,14 @@ func (t *flowText) lines() iter.Seq2[string, int] {
 	}
 }
 
+// byteOrderMark is what some editors begin a text with.
+const byteOrderMark = "\ufeff"
+
+// isReplyHead reports whether a line is the heading that ovs-ofctl prints above what it dumps.
+func isReplyHead(text string) bool {
+	return (strings.HasPrefix(text, "NXST_") || strings.HasPrefix(text, "OFPST_")) && strings.Contains(text, " reply ")
+}
+
 // changes yields the changes. After the first mistake it only looks for further ones, and ends with all of them.
 func (t *flowText) changes() iter.Seq2[*flow.Change, error] {
 	return func(yield func(*flow.Change, error) bool) {
@@ -181,6 +205,9 @@ func (t *flowText) changes() iter.Seq2[*flow.Change, error] {
 					break
 				}
 				continue
+			}
+			if c.Group != nil {
+				t.noteGroup(c.Group.Group.ID)
 			}
 			if len(t.errs) == 0 && !yield(&c, nil) {
 				return
@@ -223,11 +250,28 @@ func (t *flowText) mistake(err error, indent int) {
 	t.errs = append(t.errs, e)
 }
 
-// explain places an error that the pipeline found in the line at hand. Errors about groups show only at the end.
+// noteGroup notes that the line at hand is about a group.
+func (t *flowText) noteGroup(id uint32) {
+	if t.groups == nil {
+		t.groups = make(map[uint32]placedLine)
+	}
+	t.groups[id] = placedLine{t.line, t.source}
+}
+
+// explain places an error that the pipeline found: in the line at hand or, since what groups have to do with one another
+// shows only at the end, in the line that was the last about that group.
 func (t *flowText) explain(err error) error {
 	var errs ConfigErrors
 	if errors.As(err, &errs) {
 		return err
+	}
+	var group *flowtable.GroupError
+	if errors.As(err, &group) {
+		at, ok := t.groups[group.ID]
+		if !ok {
+			return &ConfigError{Message: strings.TrimPrefix(err.Error(), "flowtable: ")}
+		}
+		t.line, t.source = at.line, at.text
 	}
 	return ConfigErrors{{
 		Line: t.line, Column: 1, Message: brief(strings.TrimPrefix(err.Error(), "flowtable: ")), Source: cutShort(t.source),

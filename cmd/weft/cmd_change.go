@@ -124,7 +124,7 @@ func (s *changeSyntax) summary(n vswitch.FlowCounts) string {
 	}[s.command]
 	one := strings.TrimSuffix(s.what, "s")
 	if s.kind != vswitch.KindFlow {
-		return plural(n.Lines, one) + " " + verb
+		return plural(n.Entries, one) + " " + verb
 	}
 	return countsText(n)
 }
@@ -195,6 +195,10 @@ func (a *app) openText(cmd *cobra.Command, args []string, file string) (*changeT
 			return nil, fmt.Errorf("read changes: %w", err)
 		}
 		t.name, t.file, t.Closer = file, f, f
+		if st, err := f.Stat(); err == nil && st.IsDir() {
+			t.close()
+			return nil, fmt.Errorf("read changes: %s is a directory; name a file", file)
+		}
 	case len(t.args) == 0:
 		return nil, &usageError{errors.New("nothing is given to do"), cmd}
 	}

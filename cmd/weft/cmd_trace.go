@@ -28,7 +28,7 @@ func (a *app) flowTraceCommand() *cobra.Command {
 	a.bridgeFlag(cmd, &bridge)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		frame := ""
-		if last := args[len(args)-1]; len(args) > 1 && isFrame(last) {
+		if last := args[len(args)-1]; len(args) == 3 || len(args) == 2 && isFrame(last) {
 			frame, args = last, args[:len(args)-1]
 		}
 		bridge, fields, err := a.bridgeAndFilter(cmd, bridge, args)
