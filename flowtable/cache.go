@@ -11,19 +11,22 @@ import "weft/flowtable/flow"
 // bits, the way to look at first from its high bits, so that a lightly loaded cache is hit at the first look; a full
 // set loses a random entry. There is no chain and no tombstone.
 //
-// Nothing is ever wrongly hit: keys are compared in full, and when the layout of keys or the numbering of paths
-// changes, memory that has something old in it is not looked at before it was cleared. That happens piecemeal, one
-// piece for each batch, while the cache is smaller than it could be.
+// The cache begins with a few sets and grows with the flows that there are, by linear hashing (Litwin, VLDB 1980): when
+// entries were lost for want of room, the next sets in turn are each split into two. So memory is first touched when it
+// is needed, a few flows lie close together, and nothing is ever copied at once. When the layout of keys or the
+// numbering of paths changes, it begins again; a set is cleared when it comes into use.
 type cache struct {
-	base    *uint64 // words
-	setMask uint64
-	stride  uintptr // bytes from entry to entry
-	keys    int     // words of key
+	base   *uint64 // words
+	mask   uint64  // a power of two less one: at least sets-1, less than twice that
+	sets   uint64  // in use
+	stride uintptr // bytes from entry to entry
 
-	words   []uint64
-	cleared int  // words, from the start, that hold nothing old
-	filled  bool // since configure
-	random  uint64
+	keys   int // words of key
+	most   uint64
+	want   int // sets to split
+	seed   uint64
+	words  []uint64
+	random uint64
 }
 
 // entry is a view of one: its word, then its key. Only as much of it as the layout's stride is its own.
@@ -39,8 +42,9 @@ const (
 	// wordsPerEntry of CacheEntries: two entries of three words of key, or one of seven.
 	wordsPerEntry = 2 * minStride
 
-	clearFirst = 8192 // words cleared at once when everything is forgotten
-	clearPiece = 4096 // words cleared for each batch after that
+	firstSets   = minCacheEntries * wordsPerEntry / (ways * maxStride) // in the beginning: as many as there always can be
+	splitsEach  = 4                                                    // sets split for each entry that was lost
+	splitsBatch = 32                                                   // sets split at most before each batch
 )
 
 // maxEntries is the most entries that a cache for entries flows can have.
@@ -51,50 +55,70 @@ func cacheWords(entries int) int { return entries*wordsPerEntry + len(entry{}) }
 
 func newCache(c *carver, entries int, seed uint64) cache {
 	words := carve[uint64](c, cacheWords(entries))
-	base := &words[0]
-	words = words[:entries*wordsPerEntry]
-	return cache{base: base, words: words, cleared: len(words), random: seed | 1}
+	return cache{base: &words[0], words: words[:entries*wordsPerEntry], seed: seed, random: seed | 1}
 }
 
 // configure forgets everything and lays entries out anew.
 func (c *cache) configure(l *layout) {
 	c.stride, c.keys = uintptr(l.stride)*wordSize, l.shape.N
-	if c.filled {
-		c.cleared = min(len(c.words), clearFirst)
-		clear(c.words[:c.cleared])
-		c.filled = false
-	}
-	c.resize()
+	c.most = uint64(len(c.words) / (ways * int(l.stride)))
+	c.sets, c.mask, c.want = firstSets, firstSets-1, 0
+	clear(c.words[:firstSets*ways*l.stride])
 }
 
-// resize uses as many sets as are clear: a power of two.
-func (c *cache) resize() {
-	set := ways * int(c.stride) / wordSize
-	sets := len(c.words) / set
-	for sets*set > c.cleared {
-		sets /= 2
+// lost notes that an entry had to go for want of room.
+func (c *cache) lost() { c.want = min(c.want+splitsEach, splitsBatch) }
+
+// grow splits sets, as many as entries were lost.
+func (c *cache) grow() {
+	for ; c.want > 0 && c.sets < c.most; c.want-- {
+		c.split()
 	}
-	c.setMask = uint64(sets - 1)
+	c.want = 0
 }
 
-// clearMore clears the next piece, if anything is left to clear.
-func (c *cache) clearMore() {
-	if c.cleared == len(c.words) {
-		return
+// split divides the next set in turn: entries whose hash has one bit more go to a new one.
+func (c *cache) split() {
+	if c.sets > c.mask {
+		c.mask = c.mask*2 + 1
 	}
-	end := min(len(c.words), c.cleared+clearPiece)
-	clear(c.words[c.cleared:end])
-	c.cleared = end
-	c.resize()
+	to := c.sets
+	from := to & (c.mask >> 1)
+	words := uint64(c.stride) / wordSize
+	clear(c.words[to*ways*words:][:ways*words])
+	c.sets++
+	for n := range uint64(ways) {
+		e := c.at(from, n)
+		if e[0] == 0 {
+			continue
+		}
+		hash := flow.HashPacket((*flow.PacketKey)(e[1:]), c.keys, c.seed)
+		if hash&c.mask != to {
+			continue
+		}
+		f := c.room(hash) // there is some: the set had no more entries than this one can have
+		copy(f[:1+c.keys], e[:1+c.keys])
+		e[0] = 0
+	}
 }
 
-// capacity is the number of entries in use or free.
-func (c *cache) capacity() uint64 { return (c.setMask + 1) * ways }
+// setOf is the set of a hash: its low bits, one less for sets that were not split yet.
+func (c *cache) setOf(hash uint64) uint64 {
+	i := hash & c.mask
+	if i >= c.sets {
+		i = hash & (c.mask >> 1)
+	}
+	return i
+}
+
+// capacity is the number of entries that there may be.
+func (c *cache) capacity() uint64 { return c.most * ways }
 
 // find returns the entry for key, nil if there is none.
 func (c *cache) find(hash uint64, key *flow.PacketKey) *entry {
+	set := c.setOf(hash)
 	for n := range uint64(ways) {
-		if e := c.way(hash, n); e[0] != 0 && key.SameWords((*flow.PacketKey)(e[1:]), c.keys) {
+		if e := c.at(set, hash>>61^n); e[0] != 0 && key.SameWords((*flow.PacketKey)(e[1:]), c.keys) {
 			return e
 		}
 	}
@@ -103,8 +127,9 @@ func (c *cache) find(hash uint64, key *flow.PacketKey) *entry {
 
 // room returns a free entry for hash or, if there is none, one at random.
 func (c *cache) room(hash uint64) *entry {
+	set := c.setOf(hash)
 	for n := range uint64(ways) {
-		if e := c.way(hash, n); e[0] == 0 {
+		if e := c.at(set, hash>>61^n); e[0] == 0 {
 			return e
 		}
 	}
@@ -112,12 +137,11 @@ func (c *cache) room(hash uint64) *entry {
 	c.random ^= c.random << 13
 	c.random ^= c.random >> 7
 	c.random ^= c.random << 17
-	return c.way(hash, c.random>>32%ways)
+	return c.at(set, c.random>>32%ways)
 }
 
 // set fills e.
 func (c *cache) set(e *entry, word uint64, key *flow.PacketKey) {
 	e[0] = word
 	copy(e[1:], key[:c.keys])
-	c.filled = true
 }

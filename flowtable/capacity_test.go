@@ -66,9 +66,9 @@ func checkPrograms(t testing.TB, l *Lookup) {
 	p.begin() // frees what the last batch replaced
 	p.ops.failed, p.credits.failed = opsFailed, creditsFailed
 	pathUsers, progUsers := map[uint32]uint32{}, map[uint32]uint32{}
-	for set := range l.cache.setMask + 1 {
+	for set := range l.cache.sets {
 		for n := range uint64(ways) {
-			if e := l.cache.way(set, n); e[0] != 0 {
+			if e := l.cache.at(set, n); e[0] != 0 {
 				pathUsers[uint32(e[0]&pathMask)]++
 			}
 		}
@@ -369,7 +369,7 @@ func TestMemoryIsTouchedWhenItIsUsed(t *testing.T) {
 		t.Cleanup(func() { _ = syscall.Munmap(all) })
 		return mem
 	}})
-	if n := len(mem); n > 16<<20 {
+	if n := len(mem); n > 72<<20 {
 		t.Errorf("a lookup of the default size asks for %d bytes", n)
 	}
 	b := &bench{t: t, p: p, l: l, b: packet.NewBatch(nil)}

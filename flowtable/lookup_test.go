@@ -115,22 +115,38 @@ func TestANewLayoutOfKeysNeverHitsOldEntries(t *testing.T) {
 	}
 }
 
-func TestTheCacheIsClearedPiecemealAndComesBackWhole(t *testing.T) {
-	b := newBench(t)
+func TestTheCacheGrowsWithItsFlows(t *testing.T) {
+	b := newBench(t, "priority=0,actions=1", "ip,nw_dst=10.0.0.1,actions=2")
+	const flows = 15000
 	b.l = b.p.NewLookup(LookupConfig{CacheEntries: 1 << 14})
-	b.send(1, udpTo(0))
-	whole := b.l.CacheStats().Capacity
-	b.add("ip,nw_dst=10.0.0.1,actions=1")
-	b.send(1, udpTo(0))
-	if got := b.l.CacheStats().Capacity; got >= whole {
-		t.Errorf("capacity %d right after, want less than %d", got, whole)
+	pass := func() {
+		for i := range uint32(flows) {
+			b.send(1, udpTo(i))
+		}
 	}
-	for i := range uint32(200) {
-		b.send(1, udpTo(i))
+	b.send(1, udpTo(0))
+	if c := &b.l.cache; c.sets != firstSets {
+		t.Errorf("%d sets for one flow", c.sets)
 	}
-	b.send(1, udpTo(1<<20))
-	if got := b.l.CacheStats().Capacity; got != whole {
-		t.Errorf("capacity %d at the end, want %d", got, whole)
+	for _, wider := range []string{"dl_src=02:00:00:00:00:77,actions=3", "dl_dst=02:00:00:00:00:77,actions=3"} {
+		for range 4 {
+			pass()
+		}
+		before := b.l.CacheStats()
+		pass()
+		s := b.l.CacheStats()
+		if lost := s.Misses - before.Misses; lost > flows/50 {
+			t.Errorf("%d of %d flows were not cached: %+v", lost, flows, s)
+		}
+		if n := b.l.cache.sets * ways; n < flows || n > s.Capacity {
+			t.Errorf("%d entries in use or free, %+v", n, s)
+		}
+		checkPrograms(t, b.l)
+		b.add(wider) // which is another layout, so that it begins again
+		b.send(1, udpTo(0))
+		if c := &b.l.cache; c.sets != firstSets {
+			t.Errorf("%d sets after a new layout", c.sets)
+		}
 	}
 }
 

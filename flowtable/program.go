@@ -22,7 +22,7 @@ type programs struct {
 
 	listIDs, pathIDs ids
 	// Hash tables of chains over list and paths, linked by next.
-	listHeads, pathHeads []uint32
+	listHeads, pathHeads heads
 
 	// Paths that lost a cache entry in this batch, each maybe its last.
 	dead  [packet.BatchSize]uint32
@@ -81,7 +81,7 @@ func programSizes(entries int) (nids, heads, ops, credits int) {
 
 func programMemory(entries int) int {
 	nids, heads, ops, credits := programSizes(entries)
-	return carvedSize[program](nids) + carvedSize[pathHeader](nids) + 2*carvedSize[uint32](heads) +
+	return carvedSize[program](nids) + carvedSize[pathHeader](nids) + 2*headsSize(heads) +
 		carvedSize[Op](ops+roomOps) + carvedSize[credit](credits+roomCredits)
 }
 
@@ -89,7 +89,7 @@ func newPrograms(c *carver, entries int) programs {
 	nids, heads, ops, credits := programSizes(entries)
 	p := programs{
 		list: carve[program](c, nids), paths: carve[pathHeader](c, nids),
-		listHeads: carve[uint32](c, heads), pathHeads: carve[uint32](c, heads),
+		listHeads: newHeads(c, heads), pathHeads: newHeads(c, heads),
 		ops:     newPool(carve[Op](c, ops+roomOps), ops, func(o *Op) *uint32 { return &o.A }),
 		credits: newPool(carve[credit](c, credits+roomCredits), credits, func(c *credit) *uint32 { return &c.slot }),
 	}
@@ -109,12 +109,10 @@ func (p *programs) reset() {
 	p.paths[tooLongID] = pathHeader{program: tooLongID}
 }
 
-// flush forgets everything. The cost is the hash tables', 8 bytes for each entry that the cache can have.
+// flush forgets everything.
 func (p *programs) flush() {
-	if p.listIDs.top != firstID {
-		clear(p.listHeads)
-		clear(p.pathHeads)
-	}
+	p.listHeads.forget()
+	p.pathHeads.forget()
 	p.reset()
 }
 
@@ -149,7 +147,7 @@ func (p *programs) intern(c *composer) (id uint32, kept bool) {
 		h = flow.Mix(h, uint64(cr.slot)<<32|uint64(cr.times))
 	}
 	hash := uint32(flow.Finish(h))
-	head := &p.pathHeads[hash&uint32(len(p.pathHeads)-1)]
+	head := p.pathHeads.of(hash)
 	for id = *head; id != noID; id = p.paths[id].next {
 		if p.paths[id].hash == hash && p.samePath(&p.paths[id], prog, c.credits) {
 			return id, true
@@ -198,7 +196,7 @@ func (p *programs) internProgram(ops []Op) uint32 {
 		h = flow.Mix(flow.Mix(h, uint64(ops[i].Kind)<<32|uint64(ops[i].A)), ops[i].B^ops[i].Mask<<7)
 	}
 	hash := uint32(flow.Finish(h))
-	head := &p.listHeads[hash&uint32(len(p.listHeads)-1)]
+	head := p.listHeads.of(hash)
 	for id := *head; id != noID; id = p.list[id].next {
 		if p.list[id].hash == hash && sameOps(p.opsOf(id), ops) {
 			return id
@@ -254,7 +252,7 @@ func (p *programs) release(id uint32) {
 	if h.users--; h.users > 0 {
 		return
 	}
-	link := &p.pathHeads[h.hash&uint32(len(p.pathHeads)-1)]
+	link := p.pathHeads.of(h.hash)
 	for *link != id {
 		link = &p.paths[*link].next
 	}
@@ -273,7 +271,7 @@ func (p *programs) releaseProgram(id uint32) {
 	if g.users > 0 {
 		return
 	}
-	link := &p.listHeads[g.hash&uint32(len(p.listHeads)-1)]
+	link := p.listHeads.of(g.hash)
 	for *link != id {
 		link = &p.list[*link].next
 	}

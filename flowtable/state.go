@@ -39,7 +39,11 @@ type layout struct {
 	stride int
 }
 
-const minStride = 4
+// Strides of few words of key, and of all.
+const (
+	minStride = 4
+	maxStride = 16
+)
 
 func makeLayout(union *flow.Key, deep bool) *layout {
 	l := &layout{union: *union, deep: deep, shape: flow.ShapeOf(union), depth: flow.DepthOf(union)}

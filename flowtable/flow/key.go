@@ -208,6 +208,15 @@ func (c *Shape) PickPacket(key *Key, out *PacketKey, seed uint64) uint64 {
 	return Finish(h)
 }
 
+// HashPacket is the hash that PickPacket returned with the n words that it wrote into key.
+func HashPacket(key *PacketKey, n int, seed uint64) uint64 {
+	h := seed
+	for i := range n {
+		h = Mix(h, key[i])
+	}
+	return Finish(h)
+}
+
 // SameWords reports whether the first n words of k and o are the same.
 func (k *PacketKey) SameWords(o *PacketKey, n int) bool {
 	for i := range k {
