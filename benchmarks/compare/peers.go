@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -127,6 +128,9 @@ func weftChanges(socket string) func(ctx context.Context, i int) error {
 			return err
 		}
 		defer resp.Body.Close()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil { // a connection whose answer is read is used again
+			return err
+		}
 		if resp.StatusCode != http.StatusOK {
 			return fmt.Errorf("change of a rule: %s", resp.Status)
 		}

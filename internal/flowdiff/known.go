@@ -18,7 +18,7 @@ type knownDifference struct {
 
 // knownDifferences is the table of them. A run prints how often each was met.
 func knownDifferences() []knownDifference {
-	return []knownDifference{
+	return append(labelDifferences(), []knownDifference{
 		{
 			"drop-eligible bit",
 			"Weft keeps a tag's drop-eligible bit (IEEE 802.1Q-2018 §9.6) when it changes VLAN id or priority; " +
@@ -50,6 +50,20 @@ func knownDifferences() []knownDifference {
 			func(_ *Harness, d *Difference) bool { return d.equalAfter(withoutARP(etARP, false)) },
 		},
 		{
+			"headers longer than a window",
+			"rules look at what extension headers push out of the first bytes; Weft drops what it cannot classify",
+			func(h *Harness, d *Difference) bool {
+				s := d.last()
+				return s != nil && h.weft.droppedFor(s.Port, s.Frame, packet.DropHeaderTooLong)
+			},
+		},
+	}...)
+}
+
+// labelDifferences are those of MPLS.
+func labelDifferences() []knownDifference {
+	return []knownDifference{
+		{
 			"MPLS entry of zero",
 			"Open vSwitch does not tell a label stack entry whose 32 bits are zero from none, and removes it when a rule " +
 				"writes or pushes one; Weft keeps it",
@@ -68,12 +82,15 @@ func knownDifferences() []knownDifference {
 			func(_ *Harness, d *Difference) bool { s := d.last(); return s != nil && d.wrongVersion(s.Frame) },
 		},
 		{
-			"headers longer than a window",
-			"rules look at what extension headers push out of the first bytes; Weft drops what it cannot classify",
-			func(h *Harness, d *Difference) bool {
-				s := d.last()
-				return s != nil && h.weft.droppedFor(s.Port, s.Frame, packet.DropHeaderTooLong)
-			},
+			"labels behind three tags",
+			"Open vSwitch, which knows two tags at most, pushes labels behind the second; Weft behind all",
+			func(_ *Harness, d *Difference) bool { return d.threeTags() && d.someFrame(hasLabels) },
+		},
+		{
+			"popped to MPLS",
+			"after the last label was popped to an EtherType of MPLS, Open vSwitch sends the EtherType that was there before the " +
+				"first was pushed; Weft what the action says",
+			func(_ *Harness, d *Difference) bool { return d.has("pop_mpls:0x884") && d.equalAfter(withoutType) },
 		},
 	}
 }
@@ -216,7 +233,7 @@ func hasLength(f []byte) bool {
 // labelsWithoutEtherType reports whether labels stand, or come to stand, in a frame of IEEE 802.3.
 func (d *Difference) labelsWithoutEtherType() bool {
 	s := d.last()
-	return s != nil && (snapMPLS(s.Frame) || hasLength(s.Frame) && d.someFrame(hasLabels))
+	return s != nil && (snapMPLS(s.Frame) || hasLength(s.Frame) && (d.someFrame(hasLabels) || d.someFrame(snapMPLS)))
 }
 
 // hasLabels reports whether labels follow a frame's tags.
@@ -243,10 +260,22 @@ func (d *Difference) wrongVersion(f []byte) bool {
 	if at < len(f) {
 		version = f[at] >> 4
 	}
-	return slices.ContainsFunc(d.Case.Rules, func(r string) bool {
-		return version != 4 && (strings.Contains(r, "pop_mpls:0x0800") || strings.Contains(r, "pop_mpls:0x800")) ||
-			version != 6 && strings.Contains(r, "pop_mpls:0x86dd")
-	})
+	return version != 4 && (d.has("pop_mpls:0x0800") || d.has("pop_mpls:0x800")) || version != 6 && d.has("pop_mpls:0x86dd")
+}
+
+// has reports whether a rule or a group has an action.
+func (d *Difference) has(action string) bool {
+	in := func(line string) bool { return strings.Contains(line, action) }
+	return slices.ContainsFunc(d.Case.Rules, in) || slices.ContainsFunc(d.Case.Groups, in)
+}
+
+// withoutType zeroes the EtherType behind the tags.
+func withoutType(f []byte) []byte {
+	f = slices.Clone(f)
+	if at := 12 + 4*tagsOf(f); at+2 <= len(f) {
+		f[at], f[at+1] = 0, 0
+	}
+	return f
 }
 
 // someFrame reports whether f is true of the packet that arrives or of one that leaves.
