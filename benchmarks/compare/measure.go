@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,15 +28,15 @@ func (c *comparison) run(ctx context.Context) *outcome {
 		for i := range c.scenario.contenders {
 			x := &c.scenario.contenders[i]
 			dir := filepath.Join(c.dir, fmt.Sprintf("%s-%d-%d", c.scenario.name, round, i))
-			rate, err := c.measure(ctx, dir, x)
+			m, err := c.measure(ctx, dir, x)
 			if err != nil {
 				out.Failure = fmt.Sprintf("%s failed in round %d: %v", x.Label, round+1, err)
 				fmt.Fprintf(os.Stderr, "%-12s round %d/%d  %-16s FAILED: %v\n", c.scenario.name, round+1, c.o.Rounds, x.Label, err)
 				return out
 			}
 			fmt.Fprintf(os.Stderr, "%-12s round %d/%d  %-16s %7.3f Mpps\n", c.scenario.name, round+1, c.o.Rounds, x.Label,
-				rate/1e6)
-			out.Results[i].Mpps = append(out.Results[i].Mpps, rate/1e6)
+				m.rate/1e6)
+			out.Results[i].add(m)
 		}
 	}
 	out.summarise()
@@ -48,10 +49,16 @@ func warmUp(w *work) time.Duration {
 	return time.Second + time.Duration(w.Flows)*5*time.Microsecond
 }
 
+// measurement is what one contender reached in one round.
+type measurement struct {
+	rate   float64 // packets a second
+	cycles *cycles // nil: the switch does not tell
+}
+
 // measure starts one switch and the load, measures, and stops both.
-func (c *comparison) measure(ctx context.Context, dir string, x *contender) (float64, error) {
+func (c *comparison) measure(ctx context.Context, dir string, x *contender) (m measurement, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return 0, err
+		return m, err
 	}
 	defer os.RemoveAll(dir)
 	g := host.NewGroup(dir, false)
@@ -63,40 +70,57 @@ func (c *comparison) measure(ctx context.Context, dir string, x *contender) (flo
 	p := peers[x.Peer]
 	sw, err := p.start(ctx, &b)
 	if err != nil {
-		return 0, err
+		return m, err
 	}
 	load, err := testpmd.Start(ctx, g, b.load(p.listens))
 	if err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, strings.Join(tails(g), "\n"))
+		return m, fmt.Errorf("%w\n%s", err, strings.Join(tails(g), "\n"))
 	}
 	if err := sw.ready(ctx); err != nil {
-		return 0, err
+		return m, err
 	}
 	stop, err := b.disturb(ctx, sw)
 	if err != nil {
-		return 0, err
+		return m, err
 	}
 	start := "start"
 	if x.Work.Flows == 0 {
 		start = "start tx_first 4"
 	}
 	if _, err := load.Command(ctx, start); err != nil {
-		return 0, err
+		return m, err
 	}
 	if _, err := load.Rate(ctx, warmUp(&x.Work)); err != nil {
-		return 0, err
+		return m, err
 	}
-	rate, err := load.Rate(ctx, time.Duration(c.o.Seconds)*time.Second)
-	if err := stop(); err != nil {
-		return 0, err
+	m, err = sw.account.during(ctx, func() (float64, error) {
+		return load.Rate(ctx, time.Duration(c.o.Seconds)*time.Second)
+	})
+	if err := errors.Join(err, stop()); err != nil {
+		return m, err
 	}
-	switch {
-	case err != nil:
-		return 0, err
-	case rate < 1000:
-		return 0, fmt.Errorf("nothing went through (%.0f packets per second)\n%s", rate, strings.Join(tails(g), "\n"))
+	if m.rate < 1000 {
+		return m, fmt.Errorf("nothing went through (%.0f packets per second)\n%s", m.rate, strings.Join(tails(g), "\n"))
 	}
-	return rate, load.Quit(10 * time.Second)
+	return m, load.Quit(10 * time.Second)
+}
+
+// during measures, and takes the account of the same time.
+func (a account) during(ctx context.Context, measure func() (float64, error)) (m measurement, err error) {
+	if a == nil {
+		m.rate, err = measure()
+		return m, err
+	}
+	closeAccount, err := a(ctx)
+	if err != nil {
+		return m, err
+	}
+	if m.rate, err = measure(); err != nil {
+		return m, err
+	}
+	c, err := closeAccount(ctx)
+	m.cycles = &c
+	return m, err
 }
 
 // load is the testpmd that sends and receives.

@@ -31,7 +31,17 @@ type running struct {
 	// ready waits until both ports are connected, as far as the switch tells.
 	ready func(ctx context.Context) error
 	// change makes the i-th of an endless sequence of rule changes; nil: not offered.
-	change func(ctx context.Context, i int) error
+	change  func(ctx context.Context, i int) error
+	account account
+}
+
+// account begins an account of the forwarding thread's cycles and returns what ends it; nil: the switch keeps none.
+type account func(ctx context.Context) (end func(ctx context.Context) (cycles, error), err error)
+
+// cycles is a forwarding thread's own account.
+type cycles struct {
+	Busy float64 // for each packet
+	Idle float64 // part of all
 }
 
 // peer is one kind of switch to measure.
@@ -100,9 +110,37 @@ bridges:
 		return running{}, err
 	}
 	return running{
-		ready:  func(ctx context.Context) error { return d.WaitLink(ctx, true, "v0", "v1") },
-		change: weftChanges(socket),
+		ready:   func(ctx context.Context) error { return d.WaitLink(ctx, true, "v0", "v1") },
+		change:  weftChanges(socket),
+		account: weftAccount(d),
 	}, nil
+}
+
+// weftAccount subtracts two readings of the only PMD thread.
+func weftAccount(d *daemon.Daemon) account {
+	type reading struct {
+		Busy    float64 `json:"busy_cycles"`
+		Idle    float64 `json:"idle_cycles"`
+		Packets float64 `json:"packets"`
+	}
+	read := func(ctx context.Context) (reading, error) {
+		var threads []reading
+		if err := d.JSON(ctx, &threads, "pmd", "show"); err != nil {
+			return reading{}, err
+		}
+		if len(threads) != 1 {
+			return reading{}, fmt.Errorf("weft has %d PMD threads instead of one", len(threads))
+		}
+		return threads[0], nil
+	}
+	return func(ctx context.Context) (func(ctx context.Context) (cycles, error), error) {
+		before, err := read(ctx)
+		return func(ctx context.Context) (cycles, error) {
+			after, err := read(ctx)
+			busy, idle := after.Busy-before.Busy, after.Idle-before.Idle
+			return cycles{busy / (after.Packets - before.Packets), idle / (busy + idle)}, err
+		}, err
+	}
 }
 
 // weftChanges adds and deletes rules that no packet of the load meets, over one connection to the control socket.
@@ -149,7 +187,18 @@ func startOVS(ctx context.Context, b *bench) (running, error) {
 		Dir: filepath.Join(b.dir, "ovs"), MainCPU: b.o.LoadCPU, PMDCPU: b.o.SwitchCPU,
 		Sockets: b.sockets[:], Names: []string{"v0", "v1"}, FlowsFile: rules,
 	})
-	return running{ready: v.WaitLink}, err
+	if err != nil {
+		return running{}, err
+	}
+	return running{
+		ready: v.WaitLink,
+		account: func(ctx context.Context) (func(ctx context.Context) (cycles, error), error) {
+			return func(ctx context.Context) (cycles, error) {
+				s, err := v.PMDStats(ctx)
+				return cycles{s.BusyCycles, s.Idle}, err
+			}, v.ClearPMDStats(ctx)
+		},
+	}, nil
 }
 
 func startTestpmd(ctx context.Context, b *bench) (running, error) {

@@ -40,6 +40,19 @@ type result struct {
 	Median float64   `json:"median_mpps"`
 	// Spread is the distance between the best and the worst round as a part of the median.
 	Spread float64 `json:"spread"`
+	// What the forwarding thread says of itself, round by round and the medians; absent where it says nothing. A thread
+	// that was idle at times waited for the load: its rate is the load's then, and its cycles tell what it could do.
+	Cycles       []float64 `json:"busy_cycles_per_packet,omitempty"`
+	Idle         []float64 `json:"idle,omitempty"`
+	MedianCycles float64   `json:"median_busy_cycles_per_packet,omitempty"`
+	MedianIdle   float64   `json:"median_idle,omitempty"`
+}
+
+func (r *result) add(m measurement) {
+	r.Mpps = append(r.Mpps, m.rate/1e6)
+	if m.cycles != nil {
+		r.Cycles, r.Idle = append(r.Cycles, m.cycles.Busy), append(r.Idle, m.cycles.Idle)
+	}
 }
 
 // ratio compares two contenders within each round, where the machine was the same.
@@ -51,6 +64,8 @@ type ratio struct {
 	Smallest float64   `json:"smallest"`
 	Largest  float64   `json:"largest"`
 	Bar      float64   `json:"bar,omitempty"` // what Median must reach; 0: nothing
+	// Cycles is the median of To's busy cycles per packet by Of's; 0 where one of them does not tell.
+	Cycles float64 `json:"cycles,omitempty"`
 }
 
 // reached reports whether the bar, if there is one, is reached.
@@ -90,6 +105,9 @@ func (o *outcome) summarise() {
 		p := &o.Results[i]
 		p.Median = rig.Median(p.Mpps)
 		p.Spread = (slices.Max(p.Mpps) - slices.Min(p.Mpps)) / p.Median
+		if len(p.Cycles) > 0 {
+			p.MedianCycles, p.MedianIdle = rig.Median(p.Cycles), rig.Median(p.Idle)
+		}
 	}
 	for i := range o.Results {
 		for j := range o.Results[i+1:] {
@@ -105,6 +123,13 @@ func (o *outcome) compare(a, b *result) {
 		x.ByRound = append(x.ByRound, a.Mpps[round]/b.Mpps[round])
 	}
 	x.Median, x.Smallest, x.Largest = rig.Median(x.ByRound), slices.Min(x.ByRound), slices.Max(x.ByRound)
+	if len(a.Cycles) == len(b.Cycles) && len(a.Cycles) > 0 {
+		var cycles []float64
+		for round := range a.Cycles {
+			cycles = append(cycles, b.Cycles[round]/a.Cycles[round])
+		}
+		x.Cycles = rig.Median(cycles)
+	}
 	for _, bar := range o.bars {
 		if bar.Of == x.Of && bar.To == x.To {
 			x.Bar = bar.Least
@@ -145,13 +170,18 @@ func (r *report) print(out io.Writer) {
 
 func (o *outcome) print(out io.Writer) {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "  CONTENDER\tMEDIAN Mpps\tSPREAD\tROUNDS")
+	fmt.Fprintln(w, "  CONTENDER\tMEDIAN Mpps\tSPREAD\tCYCLES\tIDLE\tROUNDS")
 	for _, p := range o.Results {
-		fmt.Fprintf(w, "  %s\t%.3f\t%.0f %%\t%s\n", p.Label, p.Median, 100*p.Spread, rig.Join(p.Mpps, twoDigits))
+		cycles, idle := "-", "-"
+		if len(p.Cycles) > 0 {
+			cycles, idle = fmt.Sprintf("%.0f", p.MedianCycles), fmt.Sprintf("%.0f %%", 100*p.MedianIdle)
+		}
+		fmt.Fprintf(w, "  %s\t%.3f\t%.0f %%\t%s\t%s\t%s\n", p.Label, p.Median, 100*p.Spread, cycles, idle,
+			rig.Join(p.Mpps, twoDigits))
 	}
 	_ = w.Flush() // the terminal
 	w = tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "  RATIO\tMEDIAN\tRANGE\tBAR\tROUNDS")
+	fmt.Fprintln(w, "  RATIO\tMEDIAN\tRANGE\tBAR\tCYCLES\tROUNDS")
 	for _, x := range o.Ratios {
 		verdict := "-"
 		switch {
@@ -160,8 +190,12 @@ func (o *outcome) print(out io.Writer) {
 		case x.Bar > 0:
 			verdict = fmt.Sprintf("%.2f MISSED", x.Bar)
 		}
-		fmt.Fprintf(w, "  %s / %s\t%.2f\t%.2f-%.2f\t%s\t%s\n", x.Of, x.To, x.Median, x.Smallest, x.Largest, verdict,
-			rig.Join(x.ByRound, twoDigits))
+		cycles := "-"
+		if x.Cycles > 0 {
+			cycles = twoDigits(x.Cycles)
+		}
+		fmt.Fprintf(w, "  %s / %s\t%.2f\t%.2f-%.2f\t%s\t%s\t%s\n", x.Of, x.To, x.Median, x.Smallest, x.Largest, verdict,
+			cycles, rig.Join(x.ByRound, twoDigits))
 	}
 	_ = w.Flush() // the terminal
 }

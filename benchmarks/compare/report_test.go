@@ -9,12 +9,21 @@ import (
 
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	o := &outcome{Name: "x", Title: "some frames", bars: []bar{{"a", "b", 1.9}}, Results: []result{
-		{contender: contender{Label: "a"}, Mpps: []float64{2, 4, 9}}, {contender: contender{Label: "b"}, Mpps: []float64{1, 4, 3}},
+		{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}},
 	}}
+	for round, mpps := range [][2]float64{{2, 1}, {4, 4}, {9, 3}} {
+		for i := range mpps {
+			// a waits for the load a quarter of the time, and takes half of b's cycles for a packet.
+			o.Results[i].add(measurement{mpps[i] * 1e6, &cycles{float64(100*(round+1)) * float64(i+1), 0.25 - 0.25*float64(i)}})
+		}
+	}
 	o.summarise()
 	// The machine drifted; the ratio of the medians (4/3) would hide that a won or drew every round.
 	if got := o.Ratios[0]; got.Median != 2 || got.Smallest != 1 || got.Largest != 3 || !got.reached() {
 		t.Errorf("ratio %+v, want median 2 between 1 and 3, and the bar reached", got)
+	}
+	if got := o.Ratios[0].Cycles; got != 2 {
+		t.Errorf("ratio of cycles %v, want 2", got)
 	}
 	if got := o.Results[0].Spread; got != 7.0/4 {
 		t.Errorf("spread %v, want 1.75", got)
@@ -22,7 +31,7 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	r := &report{Options: &options{Rounds: 3, Seconds: 1}, Scenarios: []*outcome{o, {Name: "y", Failure: "ovs failed"}}}
 	var out strings.Builder
 	r.print(&out)
-	for _, want := range []string{"a / b", "2.00", "175 %", "1.90 reached", "no figures: ovs failed"} {
+	for _, want := range []string{"a / b", "2.00", "175 %", "1.90 reached", "25 %", "200", "no figures: ovs failed"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("report lacks %q:\n%s", want, out.String())
 		}

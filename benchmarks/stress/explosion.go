@@ -3,11 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"time"
+
+	"weft/internal/e2e/ovs"
 )
 
 const figVictimKept = "weft: victim keeps of its rate"
@@ -127,48 +126,22 @@ func attackOVS(ctx context.Context, o *options, list *accessList, dir string, m 
 	m.add("ovs: victim alone", "Mpps", calm.rate(0)/1e6)
 	m.add("ovs: victim attacked", "Mpps", attacked.rate(1)/1e6)
 	m.add("ovs: victim keeps of its rate", "", attacked.rate(1)/calm.rate(0))
-	m.add("ovs: busy cycles per packet, victim alone", "", calmStats.cycles)
-	m.add("ovs: busy cycles per packet, victim attacked", "", attackedStats.cycles)
-	m.add("ovs: masks tried per packet of the megaflow cache", "", attackedStats.lookups)
-	m.add("ovs: packets to the slow path", "", attackedStats.upcalls)
+	m.add("ovs: busy cycles per packet, victim alone", "", calmStats.BusyCycles)
+	m.add("ovs: busy cycles per packet, victim attacked", "", attackedStats.BusyCycles)
+	m.add("ovs: masks tried per packet of the megaflow cache", "", attackedStats.Lookups)
+	m.add("ovs: packets to the slow path", "", attackedStats.Upcalls)
 	return nil
 }
 
-// ovsStats is what dpif-netdev/pmd-stats-show says about the PMD thread; NaN is what it did not say.
-type ovsStats struct{ cycles, lookups, upcalls float64 }
-
 // measureOVS runs the load with Open vSwitch's counters set to zero before.
-func (b *bed) measureOVS(ctx context.Context, d time.Duration, streams ...stream) (*outcome, ovsStats, error) {
-	if _, err := b.ovs.Appctl(ctx, "dpif-netdev/pmd-stats-clear"); err != nil {
-		return nil, ovsStats{}, err
+func (b *bed) measureOVS(ctx context.Context, d time.Duration, streams ...stream) (*outcome, ovs.PMDStats, error) {
+	if err := b.ovs.ClearPMDStats(ctx); err != nil {
+		return nil, ovs.PMDStats{}, err
 	}
 	out, err := b.send(ctx, d, streams...)
 	if err != nil {
-		return nil, ovsStats{}, err
+		return nil, ovs.PMDStats{}, err
 	}
-	text, err := b.ovs.Appctl(ctx, "dpif-netdev/pmd-stats-show")
-	return out, parseOVSStats(text), err
-}
-
-// The lines of pmd-stats-show, which has "main thread" after the PMD threads.
-var (
-	ovsCycles  = regexp.MustCompile(`avg processing cycles per packet: ([0-9.]+)`)
-	ovsLookups = regexp.MustCompile(`avg\. subtable lookups per megaflow hit: ([0-9.]+)`)
-	ovsUpcalls = regexp.MustCompile(`miss with success upcall: ([0-9]+)`)
-)
-
-// parseOVSStats reads the first PMD thread's figures.
-func parseOVSStats(text string) ovsStats {
-	find := func(r *regexp.Regexp) float64 {
-		found := r.FindStringSubmatch(text)
-		if found == nil {
-			return math.NaN()
-		}
-		v, err := strconv.ParseFloat(found[1], 64)
-		if err != nil {
-			return math.NaN()
-		}
-		return v
-	}
-	return ovsStats{find(ovsCycles), find(ovsLookups), find(ovsUpcalls)}
+	stats, err := b.ovs.PMDStats(ctx)
+	return out, stats, err
 }

@@ -1,0 +1,52 @@
+package ovs
+
+import (
+	"context"
+	"math"
+	"regexp"
+	"strconv"
+)
+
+// PMDStats is what dpif-netdev/pmd-stats-show says about the first PMD thread since ClearPMDStats; NaN is what it did not
+// say.
+type PMDStats struct {
+	BusyCycles float64 // for each packet
+	Idle       float64 // part of all cycles
+	Lookups    float64 // masks tried for each packet that the megaflow cache knew
+	Upcalls    float64 // packets to the slow path
+}
+
+// ClearPMDStats sets the counters of the PMD threads to zero.
+func (o *OVS) ClearPMDStats(ctx context.Context) error {
+	_, err := o.Appctl(ctx, "dpif-netdev/pmd-stats-clear")
+	return err
+}
+
+// PMDStats reads the counters of the PMD thread.
+func (o *OVS) PMDStats(ctx context.Context) (PMDStats, error) {
+	text, err := o.Appctl(ctx, "dpif-netdev/pmd-stats-show")
+	return parsePMDStats(text), err
+}
+
+// The lines of pmd-stats-show, which has "main thread" after the PMD threads.
+var (
+	cyclesLine  = regexp.MustCompile(`avg processing cycles per packet: ([0-9.]+)`)
+	idleLine    = regexp.MustCompile(`idle cycles: [0-9]+ \(([0-9.]+)%\)`)
+	lookupsLine = regexp.MustCompile(`avg\. subtable lookups per megaflow hit: ([0-9.]+)`)
+	upcallsLine = regexp.MustCompile(`miss with success upcall: ([0-9]+)`)
+)
+
+func parsePMDStats(text string) PMDStats {
+	find := func(r *regexp.Regexp) float64 {
+		found := r.FindStringSubmatch(text)
+		if found == nil {
+			return math.NaN()
+		}
+		v, err := strconv.ParseFloat(found[1], 64)
+		if err != nil {
+			return math.NaN()
+		}
+		return v
+	}
+	return PMDStats{find(cyclesLine), find(idleLine) / 100, find(lookupsLine), find(upcallsLine)}
+}
