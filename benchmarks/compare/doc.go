@@ -10,8 +10,13 @@
 //	                                       +----------------+  V1  +-----------+
 //
 // A scenario is a list of contenders, which are a switch and what it has to do: its rules, the frames, how many flows.
-// They alternate, because a shared machine drifts; figures of one run are compared and of different runs are not. The
-// report gives medians, the spread, and for each pair of contenders the median of the ratios round by round, beside the
-// bar that it must reach where there is one. A contender that fails takes its scenario out of the report, which says so,
-// and nothing else.
+// They alternate, because a shared machine drifts; figures of one run are compared and of different runs are not. What
+// makes most of the drift on a virtual machine is where the hypervisor puts its CPUs: on two threads of one core, or far
+// apart. So each measurement is cut into slices, with a probe of the CPUs' distance between them (see rig.Prober), and
+// contenders are compared within each round in slices of the same phase, near or far.
+//
+// The report gives medians, the spread, and for each pair of contenders the median of the ratios, beside the bar that it
+// must reach where there is one; and, from the switch's own account, the forwarding thread's cycles for each packet and
+// the part of its time that it waited for the load. A contender that fails takes its scenario out of the report, which
+// says so, and nothing else.
 package main

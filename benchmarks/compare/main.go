@@ -25,7 +25,7 @@ type options struct {
 	LoadCPU   int    `json:"load_cpu"`
 	SwitchCPU int    `json:"switch_cpu"`
 
-	weft, out string
+	weft, against, out string
 }
 
 func main() {
@@ -36,6 +36,7 @@ func main() {
 	flag.IntVar(&o.LoadCPU, "load-cpu", 0, "CPU of the load")
 	flag.IntVar(&o.SwitchCPU, "switch-cpu", 1, "CPU of the switch's forwarding thread")
 	flag.StringVar(&o.weft, "weft", "bin/weft", "the weft binary")
+	flag.StringVar(&o.against, "against", "", "another weft binary, compared in every scenario that has weft")
 	flag.StringVar(&o.out, "out", "benchmarks/results/compare.json", "file for the report as JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -59,6 +60,9 @@ func compare(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
+	if o.against != "" {
+		addOther(chosen)
+	}
 	dir, err := os.MkdirTemp("", "weft-compare-")
 	if err != nil {
 		return err
@@ -75,9 +79,14 @@ func compare(ctx context.Context, o *options) error {
 	if err := host.ReserveHugepages(g, testpmd.MemoryMB+ovs.MemoryMB+64); err != nil {
 		return err
 	}
+	prober, err := rig.NewProber(o.LoadCPU, o.SwitchCPU)
+	if err != nil {
+		return err
+	}
+	defer prober.Close()
 	r := newReport(ctx, o, chosen)
 	for i := range chosen {
-		c := comparison{o: o, group: g, dir: dir, scenario: &chosen[i]}
+		c := comparison{o: o, group: g, dir: dir, scenario: &chosen[i], prober: prober}
 		r.Scenarios = append(r.Scenarios, c.run(ctx))
 		if ctx.Err() != nil {
 			return ctx.Err()

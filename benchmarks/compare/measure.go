@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"weft/benchmarks/rig"
 	"weft/internal/e2e/host"
 	"weft/internal/e2e/testpmd"
 )
@@ -19,6 +20,7 @@ type comparison struct {
 	group    *host.Group
 	dir      string
 	scenario *scenario
+	prober   *rig.Prober
 }
 
 // run measures the contenders in turn, round by round. One that fails ends the scenario.
@@ -35,8 +37,8 @@ func (c *comparison) run(ctx context.Context) *outcome {
 				return out
 			}
 			fmt.Fprintf(os.Stderr, "%-12s round %d/%d  %-16s %7.3f Mpps\n", c.scenario.name, round+1, c.o.Rounds, x.Label,
-				m.rate/1e6)
-			out.Results[i].add(m)
+				m.mean())
+			out.Results[i].add(&m)
 		}
 	}
 	out.summarise()
@@ -51,8 +53,25 @@ func warmUp(w *work) time.Duration {
 
 // measurement is what one contender reached in one round.
 type measurement struct {
-	rate   float64 // packets a second
+	slices []slice
 	cycles *cycles // nil: the switch does not tell
+}
+
+// slice is a short part of a measurement, during which the machine was the same throughout, or is known not to have been.
+type slice struct {
+	Mpps          float64
+	Before, After float64 // how far apart the CPUs of load and switch were, in nanoseconds
+}
+
+// sliceLength is short enough that a hypervisor seldom moves a CPU meanwhile, and long beside the probes in between.
+const sliceLength = 250 * time.Millisecond
+
+// mean is the rate of the whole measurement, in Mpps.
+func (m *measurement) mean() (sum float64) {
+	for _, s := range m.slices {
+		sum += s.Mpps
+	}
+	return sum / float64(len(m.slices))
 }
 
 // measure starts one switch and the load, measures, and stops both.
@@ -93,32 +112,51 @@ func (c *comparison) measure(ctx context.Context, dir string, x *contender) (m m
 	if _, err := load.Rate(ctx, warmUp(&x.Work)); err != nil {
 		return m, err
 	}
-	m, err = sw.account.during(ctx, func() (float64, error) {
-		return load.Rate(ctx, time.Duration(c.o.Seconds)*time.Second)
-	})
+	m, err = sw.account.during(ctx, func() ([]slice, error) { return c.slices(ctx, load) })
 	if err := errors.Join(err, stop()); err != nil {
 		return m, err
 	}
-	if m.rate < 1000 {
-		return m, fmt.Errorf("nothing went through (%.0f packets per second)\n%s", m.rate, strings.Join(tails(g), "\n"))
+	if m.mean() < 0.001 {
+		return m, fmt.Errorf("nothing went through (%.0f packets per second)\n%s", 1e6*m.mean(), strings.Join(tails(g), "\n"))
 	}
 	return m, load.Quit(10 * time.Second)
 }
 
+// slices lets the traffic run, and looks at it and at the distance of the CPUs again and again.
+func (c *comparison) slices(ctx context.Context, load *testpmd.Testpmd) (list []slice, err error) {
+	before, err := c.prober.Distance()
+	if err != nil {
+		return nil, err
+	}
+	for range time.Duration(c.o.Seconds) * time.Second / sliceLength {
+		rate, err := load.Rate(ctx, sliceLength)
+		if err != nil {
+			return nil, err
+		}
+		after, err := c.prober.Distance()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, slice{rate / 1e6, before, after})
+		before = after
+	}
+	return list, nil
+}
+
 // during measures, and takes the account of the same time.
-func (a account) during(ctx context.Context, measure func() (float64, error)) (m measurement, err error) {
+func (a account) during(ctx context.Context, measure func() ([]slice, error)) (m measurement, err error) {
 	if a == nil {
-		m.rate, err = measure()
+		m.slices, err = measure()
 		return m, err
 	}
-	closeAccount, err := a(ctx)
+	end, err := a(ctx)
 	if err != nil {
 		return m, err
 	}
-	if m.rate, err = measure(); err != nil {
+	if m.slices, err = measure(); err != nil {
 		return m, err
 	}
-	c, err := closeAccount(ctx)
+	c, err := end(ctx)
 	m.cycles = &c
 	return m, err
 }
@@ -128,6 +166,8 @@ func (b *bench) load(server bool) testpmd.Config {
 	cfg := testpmd.Config{
 		Name: "load", Sockets: b.sockets, Server: !server, CPU: b.o.LoadCPU, Queues: b.work.Queues,
 		NotMergeable: b.work.NotMergeable, FrameBytes: b.work.Size, Flows: b.work.Flows,
+		// Enough for its rings, and few enough to stay in its caches: the load must not be the slower end.
+		Mbufs: 8192 * max(b.work.Queues, 1),
 	}
 	if b.work.Flows > 0 {
 		cfg.Forward, cfg.FrameBytes = "flowgen", 0 // which has frames of 64 bytes

@@ -54,8 +54,17 @@ type peer struct {
 	version func(ctx context.Context, o *options) string
 }
 
+// Names of peers.
+const (
+	peerWeft  = "weft"
+	peerOther = "other weft" // -against
+)
+
 var peers = map[string]peer{
-	"weft": {nil, false, startWeft, weftVersion},
+	peerWeft: {nil, false, startWeft, func(ctx context.Context, o *options) string { return rig.Version(ctx, o.weft, "version") }},
+	peerOther: {nil, false, startOther, func(ctx context.Context, o *options) string {
+		return rig.Version(ctx, o.against, "version")
+	}},
 	"ovs": {[]host.Need{host.OVS}, false, startOVS, func(ctx context.Context, _ *options) string {
 		return rig.PackageVersion(ctx, host.OVS.Package)
 	}},
@@ -78,8 +87,12 @@ func (b *bench) rulesFile() (string, error) {
 	return path, writeRules(path, b.work)
 }
 
+func startWeft(ctx context.Context, b *bench) (running, error) { return b.startWeft(ctx, b.o.weft) }
+
+func startOther(ctx context.Context, b *bench) (running, error) { return b.startWeft(ctx, b.o.against) }
+
 // startWeft runs weft with the rules that Open vSwitch gets too.
-func startWeft(ctx context.Context, b *bench) (running, error) {
+func (b *bench) startWeft(ctx context.Context, binary string) (running, error) {
 	rules, err := b.rulesFile()
 	if err != nil {
 		return running{}, err
@@ -102,7 +115,7 @@ bridges:
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return running{}, err
 	}
-	d, err := daemon.Start(ctx, b.group, daemon.Config{Name: "weft", Binary: b.o.weft, File: file, Socket: socket})
+	d, err := daemon.Start(ctx, b.group, daemon.Config{Name: "weft", Binary: binary, File: file, Socket: socket})
 	if err != nil {
 		return running{}, err
 	}
@@ -175,8 +188,6 @@ func weftChanges(socket string) func(ctx context.Context, i int) error {
 		return nil
 	}
 }
-
-func weftVersion(ctx context.Context, o *options) string { return rig.Version(ctx, o.weft, "version") }
 
 func startOVS(ctx context.Context, b *bench) (running, error) {
 	rules, err := b.rulesFile()

@@ -40,29 +40,63 @@ type result struct {
 	Median float64   `json:"median_mpps"`
 	// Spread is the distance between the best and the worst round as a part of the median.
 	Spread float64 `json:"spread"`
+	// Near and Far are the medians of the slices in which the CPUs were so; 0 where there was none.
+	Near float64 `json:"near_mpps,omitempty"`
+	Far  float64 `json:"far_mpps,omitempty"`
 	// What the forwarding thread says of itself, round by round and the medians; absent where it says nothing. A thread
 	// that was idle at times waited for the load: its rate is the load's then, and its cycles tell what it could do.
 	Cycles       []float64 `json:"busy_cycles_per_packet,omitempty"`
 	Idle         []float64 `json:"idle,omitempty"`
 	MedianCycles float64   `json:"median_busy_cycles_per_packet,omitempty"`
 	MedianIdle   float64   `json:"median_idle,omitempty"`
+	Slices       [][]slice `json:"slices"` // by round
+
+	phases []phaseRates // by round
 }
 
-func (r *result) add(m measurement) {
-	r.Mpps = append(r.Mpps, m.rate/1e6)
+// phaseRates are the rates in the slices of each phase.
+type phaseRates [rig.Mixed + 1][]float64
+
+func (r *result) add(m *measurement) {
+	r.Slices = append(r.Slices, m.slices)
+	r.Mpps = append(r.Mpps, m.mean())
 	if m.cycles != nil {
 		r.Cycles, r.Idle = append(r.Cycles, m.cycles.Busy), append(r.Idle, m.cycles.Idle)
 	}
 }
 
-// ratio compares two contenders within each round, where the machine was the same.
+// sort sorts the slices by phases.
+func (r *result) sort(phase func(before, after float64) rig.Phase) {
+	var all phaseRates
+	for _, list := range r.Slices {
+		var rates phaseRates
+		for _, s := range list {
+			p := phase(s.Before, s.After)
+			rates[p] = append(rates[p], s.Mpps)
+			all[p] = append(all[p], s.Mpps)
+		}
+		r.phases = append(r.phases, rates)
+	}
+	r.Near, r.Far = medianOrNone(all[rig.Near]), medianOrNone(all[rig.Far])
+}
+
+func medianOrNone(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	return rig.Median(v)
+}
+
+// ratio compares two contenders within each round, and in it within each phase: where the machine was the same.
 type ratio struct {
 	Of       string    `json:"of"`
 	To       string    `json:"to"`
-	ByRound  []float64 `json:"by_round"`
+	Pairs    []float64 `json:"pairs"`
 	Median   float64   `json:"median"`
 	Smallest float64   `json:"smallest"`
 	Largest  float64   `json:"largest"`
+	Near     float64   `json:"near,omitempty"` // median of the pairs of one phase, 0 if there is none
+	Far      float64   `json:"far,omitempty"`
 	Bar      float64   `json:"bar,omitempty"` // what Median must reach; 0: nothing
 	// Cycles is the median of To's busy cycles per packet by Of's; 0 where one of them does not tell.
 	Cycles float64 `json:"cycles,omitempty"`
@@ -101,8 +135,18 @@ func newOutcome(s *scenario) *outcome {
 }
 
 func (o *outcome) summarise() {
+	var distances []float64
+	for _, p := range o.Results {
+		for _, list := range p.Slices {
+			for _, s := range list {
+				distances = append(distances, s.Before, s.After)
+			}
+		}
+	}
+	phase := rig.Phases(distances)
 	for i := range o.Results {
 		p := &o.Results[i]
+		p.sort(phase)
 		p.Median = rig.Median(p.Mpps)
 		p.Spread = (slices.Max(p.Mpps) - slices.Min(p.Mpps)) / p.Median
 		if len(p.Cycles) > 0 {
@@ -116,13 +160,28 @@ func (o *outcome) summarise() {
 	}
 }
 
+// leastSlices is how many slices of a phase a round must have for its rate to be compared.
+const leastSlices = 2
+
 // compare adds the ratio of two contenders.
 func (o *outcome) compare(a, b *result) {
 	x := ratio{Of: a.Label, To: b.Label}
-	for round := range a.Mpps {
-		x.ByRound = append(x.ByRound, a.Mpps[round]/b.Mpps[round])
+	var pairs [rig.Mixed][]float64
+	for round := range a.phases {
+		for p := range pairs {
+			if ra, rb := a.phases[round][p], b.phases[round][p]; min(len(ra), len(rb)) >= leastSlices {
+				pairs[p] = append(pairs[p], rig.Median(ra)/rig.Median(rb))
+			}
+		}
 	}
-	x.Median, x.Smallest, x.Largest = rig.Median(x.ByRound), slices.Min(x.ByRound), slices.Max(x.ByRound)
+	x.Near, x.Far = medianOrNone(pairs[rig.Near]), medianOrNone(pairs[rig.Far])
+	if x.Pairs = slices.Concat(pairs[:]...); len(x.Pairs) == 0 {
+		// They were never measured in the same phase: the rounds as a whole are all there is.
+		for round := range a.Mpps {
+			x.Pairs = append(x.Pairs, a.Mpps[round]/b.Mpps[round])
+		}
+	}
+	x.Median, x.Smallest, x.Largest = rig.Median(x.Pairs), slices.Min(x.Pairs), slices.Max(x.Pairs)
 	if len(a.Cycles) == len(b.Cycles) && len(a.Cycles) > 0 {
 		var cycles []float64
 		for round := range a.Cycles {
@@ -170,18 +229,18 @@ func (r *report) print(out io.Writer) {
 
 func (o *outcome) print(out io.Writer) {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "  CONTENDER\tMEDIAN Mpps\tSPREAD\tCYCLES\tIDLE\tROUNDS")
+	fmt.Fprintln(w, "  CONTENDER\tMpps\tSPREAD\tNEAR\tFAR\tCYCLES\tIDLE")
 	for _, p := range o.Results {
 		cycles, idle := "-", "-"
 		if len(p.Cycles) > 0 {
 			cycles, idle = fmt.Sprintf("%.0f", p.MedianCycles), fmt.Sprintf("%.0f %%", 100*p.MedianIdle)
 		}
-		fmt.Fprintf(w, "  %s\t%.3f\t%.0f %%\t%s\t%s\t%s\n", p.Label, p.Median, 100*p.Spread, cycles, idle,
-			rig.Join(p.Mpps, twoDigits))
+		fmt.Fprintf(w, "  %s\t%.3f\t%.0f %%\t%s\t%s\t%s\t%s\n", p.Label, p.Median, 100*p.Spread, orNone(p.Near), orNone(p.Far),
+			cycles, idle)
 	}
 	_ = w.Flush() // the terminal
 	w = tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "  RATIO\tMEDIAN\tRANGE\tBAR\tCYCLES\tROUNDS")
+	fmt.Fprintln(w, "  RATIO\tMEDIAN\tRANGE\tPAIRS\tNEAR\tFAR\tCYCLES\tBAR")
 	for _, x := range o.Ratios {
 		verdict := "-"
 		switch {
@@ -190,14 +249,18 @@ func (o *outcome) print(out io.Writer) {
 		case x.Bar > 0:
 			verdict = fmt.Sprintf("%.2f MISSED", x.Bar)
 		}
-		cycles := "-"
-		if x.Cycles > 0 {
-			cycles = twoDigits(x.Cycles)
-		}
-		fmt.Fprintf(w, "  %s / %s\t%.2f\t%.2f-%.2f\t%s\t%s\t%s\n", x.Of, x.To, x.Median, x.Smallest, x.Largest, verdict,
-			cycles, rig.Join(x.ByRound, twoDigits))
+		fmt.Fprintf(w, "  %s / %s\t%.2f\t%.2f-%.2f\t%d\t%s\t%s\t%s\t%s\n", x.Of, x.To, x.Median, x.Smallest, x.Largest,
+			len(x.Pairs), orNone(x.Near), orNone(x.Far), orNone(x.Cycles), verdict)
 	}
 	_ = w.Flush() // the terminal
+}
+
+// orNone formats a figure that is 0 where there is none.
+func orNone(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return twoDigits(v)
 }
 
 func twoDigits(v float64) string { return fmt.Sprintf("%.2f", v) }

@@ -3,9 +3,16 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// steady is a measurement at one rate and distance.
+func steady(mpps, distance float64) *measurement {
+	s := slice{mpps, distance, distance}
+	return &measurement{slices: []slice{s, s, s}}
+}
 
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	o := &outcome{Name: "x", Title: "some frames", bars: []bar{{"a", "b", 1.9}}, Results: []result{
@@ -13,8 +20,10 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	}}
 	for round, mpps := range [][2]float64{{2, 1}, {4, 4}, {9, 3}} {
 		for i := range mpps {
+			m := steady(mpps[i], 100)
 			// a waits for the load a quarter of the time, and takes half of b's cycles for a packet.
-			o.Results[i].add(measurement{mpps[i] * 1e6, &cycles{float64(100*(round+1)) * float64(i+1), 0.25 - 0.25*float64(i)}})
+			m.cycles = &cycles{float64(100*(round+1)) * float64(i+1), 0.25 - 0.25*float64(i)}
+			o.Results[i].add(m)
 		}
 	}
 	o.summarise()
@@ -41,12 +50,48 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	}
 }
 
+func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
+	o := &outcome{Results: []result{{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}}}}
+	both := func(near, far float64) *measurement {
+		m := steady(near, 80)
+		m.slices = append(m.slices, slice{(near + far) / 2, 80, 350})
+		m.slices = append(m.slices, steady(far, 350).slices...)
+		return m
+	}
+	// Round 1 has b in both phases, round 2 a; far is half as fast for both, near a is twice as fast as b.
+	for i, m := range []*measurement{steady(8, 81), both(4, 2)} {
+		o.Results[i].add(m)
+	}
+	for i, m := range []*measurement{both(8, 4), steady(4, 349)} {
+		o.Results[i].add(m)
+	}
+	o.summarise()
+	if got := o.Ratios[0]; !slices.Equal(got.Pairs, []float64{2, 1}) || got.Near != 2 || got.Far != 1 {
+		t.Errorf("ratio %+v, want 2 near and 1 far", got)
+	}
+	if got := o.Results[0]; got.Near != 8 || got.Far != 4 {
+		t.Errorf("near %v and far %v, want 8 and 4", got.Near, got.Far)
+	}
+	// Never in one phase: there is nothing to compare but the rounds.
+	o = &outcome{Results: []result{{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}}}}
+	o.Results[0].add(steady(6, 80))
+	o.Results[1].add(steady(2, 400))
+	if o.summarise(); !slices.Equal(o.Ratios[0].Pairs, []float64{3}) {
+		t.Errorf("pairs %v, want the round's ratio", o.Ratios[0].Pairs)
+	}
+}
+
 func TestScenariosAreWhole(t *testing.T) {
 	if _, err := chooseScenarios("64,vpp"); err == nil {
 		t.Error("vpp was accepted")
 	}
 	seen := make(map[string]bool)
-	for _, s := range scenarios() {
+	list := scenarios()
+	addOther(list)
+	if c := list[0].contenders; c[0].Label != peerWeft || c[1].Label != peerOther || c[1].Work != c[0].Work {
+		t.Errorf("weft beside another: %+v", c)
+	}
+	for _, s := range list {
 		if seen[s.name] || s.title == "" {
 			t.Errorf("%s: twice, or without a title", s.name)
 		}

@@ -143,6 +143,16 @@ func chooseScenarios(list string) ([]scenario, error) {
 	return chosen, nil
 }
 
+// addOther puts the other weft beside weft in every scenario that has one of this label.
+func addOther(list []scenario) {
+	for i := range list {
+		s := &list[i]
+		if at := slices.IndexFunc(s.contenders, func(c contender) bool { return c.Label == peerWeft }); at >= 0 {
+			s.contenders = slices.Insert(s.contenders, at+1, contender{peerOther, peerOther, s.contenders[at].Work})
+		}
+	}
+}
+
 // writeRules writes the rules of a work to a file, in the syntax that both switches read.
 func writeRules(path string, w *work) error {
 	f, err := os.Create(path)

@@ -3,5 +3,6 @@
 //
 //	compare --+                +--> Machine: CPU, kernel, load before
 //	          +--> package rig +--> Median, Percentile, Join
-//	stress ---+                +--> WriteJSON: benchmarks/results/NAME.json
+//	stress ---+                +--> Prober, Phases: how far apart two CPUs are
+//	                           +--> WriteJSON: benchmarks/results/NAME.json
 package rig

@@ -60,7 +60,7 @@ var imports = map[string][]string{
 	"internal/e2e/demo":       {"internal/e2e/..."},
 	"internal/e2e/trixie":     {"internal/e2e/host"},
 	"internal/e2e/i40e":       {"internal/e2e/...", "internal/sys", "internal/vfiouser", "pmd/i40e/i40esim/..."},
-	"benchmarks/rig":          {},
+	"benchmarks/rig":          {"internal/sys"},
 	"benchmarks/compare":      {"benchmarks/rig", "internal/e2e/..."},
 	"benchmarks/stress":       {"benchmarks/rig", "internal/e2e/...", "internal/sys", "switch/control", "vhostuser/vhosttest"},
 }

@@ -138,7 +138,7 @@ func (t *Testpmd) wait(ctx context.Context, wanted string) (string, error) {
 			return "", ctx.Err()
 		case <-t.Process.Done():
 			return "", fmt.Errorf("testpmd ended: %v", t.Process.ExitError())
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(2 * time.Millisecond): // it bounds how exactly Rate knows when a counter was read
 		}
 	}
 }

@@ -1,0 +1,177 @@
+package rig
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/sys"
+)
+
+const (
+	trips     = 1000
+	tripLimit = 100 * time.Millisecond // for all of them
+	// Above what is measured, so that both ends run when they have to (sched(7)). It takes a millisecond at most.
+	proberPolicy, proberPriority = unix.SCHED_FIFO, 1
+)
+
+// Prober measures how far apart two CPUs are: how long a cache line takes from one to the other and back.
+//
+// On a virtual machine that tells where the hypervisor has put the CPUs at the moment: two threads of a core are some 80 ns
+// apart, two cores some 350, and what passes packets between them is twice as fast at one time as at another.
+//
+// Each end is a thread that sleeps in a system call until it is wanted: it must need no other thread of this process to
+// come to run, since the other end may be in its way.
+type Prober struct {
+	ends    [2]proberEnd
+	running sync.WaitGroup
+	game    atomic.Pointer[ball]
+	closing atomic.Bool
+}
+
+// proberEnd is a thread on one CPU.
+type proberEnd struct {
+	cpu  int
+	wake int // eventfd
+	done chan error
+}
+
+// NewProber makes a Prober, which is to be closed. It needs root, or CAP_SYS_NICE.
+func NewProber(a, b int) (*Prober, error) {
+	runtime.GOMAXPROCS(runtime.NumCPU() + 2) // so that a thread whose system call ends never waits to be let on
+	p := new(Prober)
+	var errs []error
+	for i, cpu := range []int{a, b} {
+		e := &p.ends[i]
+		e.cpu, e.done = cpu, make(chan error)
+		var err error
+		if e.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+			return nil, errors.Join(fmt.Errorf("eventfd: %w", err), p.Close())
+		}
+		p.running.Go(func() { p.run(i) })
+		if err := <-e.done; err != nil {
+			errs = append(errs, fmt.Errorf("thread on CPU %d: %w", cpu, err))
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(append(errs, p.Close())...)
+	}
+	return p, nil
+}
+
+// Close ends the threads.
+func (p *Prober) Close() error {
+	p.closing.Store(true)
+	var errs []error
+	for i := range p.ends {
+		if p.ends[i].done != nil {
+			errs = append(errs, p.ends[i].signal())
+		}
+	}
+	p.running.Wait()
+	for i := range p.ends {
+		if p.ends[i].done != nil {
+			errs = append(errs, unix.Close(p.ends[i].wake))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Distance is the time of a round trip in nanoseconds.
+func (p *Prober) Distance() (float64, error) {
+	game := new(ball)
+	p.game.Store(game)
+	// The first end wakes the second: this thread may have to stop when the first begins to run.
+	if err := p.ends[0].signal(); err != nil {
+		return 0, err
+	}
+	if err := errors.Join(<-p.ends[0].done, <-p.ends[1].done); err != nil {
+		return 0, fmt.Errorf("distance of CPUs %d and %d: %w", p.ends[0].cpu, p.ends[1].cpu, err)
+	}
+	return float64(game.took.Nanoseconds()) / trips, nil
+}
+
+func (e *proberEnd) signal() error {
+	_, err := unix.Write(e.wake, binary.NativeEndian.AppendUint64(nil, 1))
+	return err
+}
+
+// run is one end's thread. It is left as it was found, and does not end: children that it started may be set to die with
+// it (PR_SET_PDEATHSIG).
+func (p *Prober) run(i int) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	e := &p.ends[i]
+	cpus, err := sys.Affinity(0)
+	if err == nil {
+		err = sys.SetAffinity(0, []int{e.cpu})
+	}
+	if err == nil {
+		err = setPolicy(proberPolicy, proberPriority)
+	}
+	e.done <- err
+	defer func() {
+		_ = setPolicy(unix.SCHED_NORMAL, 0)
+		_ = sys.SetAffinity(0, cpus)
+	}()
+	for {
+		var count [8]byte
+		_, err := unix.Read(e.wake, count[:])
+		switch {
+		case p.closing.Load():
+			return
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err == nil && i == 0:
+			err = p.ends[1].signal()
+		}
+		if err == nil {
+			err = p.game.Load().play(uint64(i))
+		}
+		e.done <- err
+	}
+}
+
+// setPolicy sets the calling thread's scheduling policy.
+func setPolicy(policy, priority uint32) error {
+	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: policy, Priority: priority}, 0)
+}
+
+// ball is a counter in a cache line of its own, which two players raise in turn.
+type ball struct {
+	_    [64]byte
+	n    atomic.Uint64
+	here [2]atomic.Bool // the players that have come
+	_    [64]byte
+	took time.Duration // of the trips, by the first player's clock
+}
+
+// play raises the counter whenever its value modulo 2 is mine, trips times.
+func (b *ball) play(mine uint64) error {
+	end := time.Now().Add(tripLimit)
+	b.here[mine].Store(true)
+	for !b.here[1-mine].Load() {
+		if time.Now().After(end) {
+			return errors.New("the other CPU does not come to run")
+		}
+	}
+	begun := time.Now()
+	for i := range uint64(trips) {
+		for spins := 0; b.n.Load() != 2*i+mine; spins++ {
+			if spins%1024 == 1023 && time.Now().After(end) {
+				return errors.New("the other CPU does not answer")
+			}
+		}
+		b.n.Store(2*i + mine + 1)
+	}
+	if mine == 0 {
+		b.took = time.Since(begun)
+	}
+	return nil
+}

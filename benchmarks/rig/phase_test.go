@@ -1,0 +1,49 @@
+package rig
+
+import (
+	"os"
+	"runtime"
+	"testing"
+)
+
+func TestNearAndFar(t *testing.T) {
+	phase := Phases([]float64{350, 70, 93, 112, 345, 399})
+	for _, c := range []struct {
+		before, after float64
+		want          Phase
+	}{{70, 112, Near}, {345, 399, Far}, {93, 350, Mixed}, {399, 70, Mixed}} {
+		if got := phase(c.before, c.after); got != c.want {
+			t.Errorf("%v to %v: phase %d, want %d", c.before, c.after, got, c.want)
+		}
+	}
+	for _, all := range [][]float64{nil, {80}, {80, 99, 120, 150}} {
+		for _, d := range all {
+			if got := Phases(all)(d, d); got != Near {
+				t.Errorf("%v of %v: phase %d, want one for all", d, all, got)
+			}
+		}
+	}
+}
+
+func TestDistanceIsMeasured(t *testing.T) {
+	if os.Geteuid() != 0 || runtime.NumCPU() < 2 {
+		t.Skip("SKIP: threads that run before all others need root, and two CPUs")
+	}
+	p, err := NewProber(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		d, err := p.Distance()
+		// Even two threads of a core need some 20 ns; two sockets some 500.
+		if err != nil || d < 10 || d > 100_000 {
+			t.Errorf("distance %v ns, %v", d, err)
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := NewProber(0, 100_000); err == nil {
+		t.Error("a CPU that does not exist was taken")
+	}
+}
