@@ -9,7 +9,6 @@ TEXT ·PrefetchEach(SB), NOSPLIT, $0-16
 loop:
 	MOVQ (AX), DX
 	PREFETCHT0 (DX)
-	PREFETCHT0 64(DX)
 	ADDQ $8, AX
 	DECQ CX
 	JNZ  loop
@@ -25,8 +24,7 @@ TEXT ·PrefetchWriteEach(SB), NOSPLIT, $0-16
 	JLE  done
 loop:
 	MOVQ (AX), DX
-	BYTE $0x0f; BYTE $0x0d; BYTE $0x0a       // PREFETCHW (DX)
-	BYTE $0x0f; BYTE $0x0d; BYTE $0x4a; BYTE $0x40 // PREFETCHW 64(DX)
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x0a // PREFETCHW (DX)
 	ADDQ $8, AX
 	DECQ CX
 	JNZ  loop

@@ -2,12 +2,12 @@ package sys
 
 import "unsafe"
 
-// PrefetchEach asks for two cache lines at each of n addresses that start at p.
+// PrefetchEach asks for the cache line at each of n addresses that start at p.
 //
 //go:noescape
 func PrefetchEach(p *unsafe.Pointer, n int)
 
-// PrefetchWriteEach asks for two cache lines at each of n addresses that start at p, with the intent to write.
+// PrefetchWriteEach asks for the cache line at each of n addresses that start at p, with the intent to write.
 //
 //go:noescape
 func PrefetchWriteEach(p *unsafe.Pointer, n int)

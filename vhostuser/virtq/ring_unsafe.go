@@ -55,7 +55,7 @@ type Ring struct {
 	usedIdx   uint16 // next used entry to write
 	heads     [burst]uint16
 	bufs      [burst]buffer
-	ptrs      [burst]unsafe.Pointer // of bufs, for prefetching
+	lines     lines // of bufs
 	peeked    buffer
 	chain     [maxChain]packet.Segment
 	parts     [maxChain]part // the buffers of a frame that takes several
@@ -180,13 +180,13 @@ func (r *Ring) stage(skip uint16, n int, write bool) int {
 		r.load(b, unsafe.Add(r.desc, uintptr(r.heads[i])*descSize))
 		p := r.memory.translate(b.addr, b.len)
 		b.seg = packet.SegmentAt(p, b.len)
-		r.ptrs[i] = p
+		if write {
+			r.lines.toWrite(p, r.headerLen, b.len)
+		} else {
+			r.lines.toRead(p, r.headerLen, b.len)
+		}
 	}
-	if write {
-		sys.PrefetchWriteEach(&r.ptrs[0], n)
-	} else {
-		sys.PrefetchEach(&r.ptrs[0], n)
-	}
+	r.lines.fetch()
 	return n
 }
 
@@ -217,10 +217,16 @@ func (r *Ring) load(b *buffer, d unsafe.Pointer) {
 
 // put writes used entry number skip behind usedIdx: the chain that began at head, of which n bytes were written. It
 // becomes visible with publish.
+//
+// An entry that says so already, as most do in a driver that uses its descriptors in order, is not written: then its cache
+// line stays with the guest, which need not fetch it.
 func (r *Ring) put(skip int, head uint16, n uint32) {
 	at := (r.usedIdx + uint16(skip)) & r.mask
 	// SAFETY: at < size, so the entry lies inside the used ring; entries are 4-aligned, and amd64 stores 8 bytes at once.
-	*(*uint64)(unsafe.Add(r.used, ringHeader+uintptr(at)*usedElemSize)) = uint64(head) | uint64(n)<<32
+	entry := (*uint64)(unsafe.Add(r.used, ringHeader+uintptr(at)*usedElemSize))
+	if v := uint64(head) | uint64(n)<<32; *entry != v {
+		*entry = v
+	}
 }
 
 // publish makes used entries up to usedIdx visible. The store is a locked exchange: it also orders the entries before the
@@ -242,14 +248,21 @@ func (r *Ring) interrupt() {
 
 // fill writes a virtio-net header for one buffer (virtio 1.3 §5.1.6: no offload, num_buffers 1) and p's frame to dst, which
 // has room for both.
+//
+// A header that is there already, as in buffers that the guest uses again, is not written: the line that it is in stays with
+// the guest, which reads it for every frame. A guest that writes there meanwhile gets what it wrote.
 func (r *Ring) fill(dst packet.Segment, b *packet.Batch, p *packet.Packet) {
 	d := dst.Pointer()
 	// SAFETY: the caller checked that dst has headerLen+p.Len() bytes, which are mapped.
-	*(*uint64)(d) = 0
+	if h := (*uint64)(d); *h != 0 {
+		*h = 0
+	}
 	if r.headerLen == HeaderMergeable {
-		*(*uint32)(unsafe.Add(d, 8)) = 1 << 16
-	} else {
-		*(*uint16)(unsafe.Add(d, 8)) = 0
+		if h := (*uint32)(unsafe.Add(d, 8)); *h != 1<<16 {
+			*h = 1 << 16
+		}
+	} else if h := (*uint16)(unsafe.Add(d, 8)); *h != 0 {
+		*h = 0
 	}
 	d = unsafe.Add(d, r.headerLen)
 	n := copy(unsafe.Slice((*byte)(d), p.HeaderLen()), p.Header())
