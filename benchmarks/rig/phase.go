@@ -15,19 +15,14 @@ const (
 	Mixed
 )
 
-// apart is by which factor distances differ at least for there to be two phases: within one they vary by less.
+// apart is by which factor the phases' distances differ at least, in the mean, for there to be two: within one they vary
+// by less.
 const apart = 1.6
 
-// Phases tells near from far distances: below and above the widest gap between those that were measured. If there is no
-// gap worth the name, all are near.
+// Phases tells near from far distances, by the limit that splits their logarithms into two groups of the least variance
+// (Otsu's method). If the groups are not far from one another, all are near.
 func Phases(distances []float64) func(before, after float64) Phase {
-	sorted := slices.Sorted(slices.Values(distances))
-	widest, limit := apart, math.Inf(1)
-	for i := range max(0, len(sorted)-1) {
-		if gap := sorted[i+1] / sorted[i]; gap > widest {
-			widest, limit = gap, math.Sqrt(sorted[i]*sorted[i+1])
-		}
-	}
+	limit := split(slices.Sorted(slices.Values(distances)))
 	return func(before, after float64) Phase {
 		switch {
 		case before < limit && after < limit:
@@ -37,4 +32,22 @@ func Phases(distances []float64) func(before, after float64) Phase {
 		}
 		return Mixed
 	}
+}
+
+// split finds the limit between two groups of sorted values, infinity if they are one.
+func split(sorted []float64) float64 {
+	total := 0.0
+	for _, d := range sorted {
+		total += math.Log(d)
+	}
+	best, limit, below := 0.0, math.Inf(1), 0.0
+	for i, d := range sorted[:max(0, len(sorted)-1)] {
+		below += math.Log(d)
+		n, m := float64(i+1), float64(len(sorted)-i-1)
+		gap := (total-below)/m - below/n // between the means
+		if between := n * m * gap * gap; between > best && gap > math.Log(apart) {
+			best, limit = between, math.Sqrt(d*sorted[i+1])
+		}
+	}
+	return limit
 }

@@ -3,11 +3,12 @@ package rig
 import (
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 )
 
 func TestNearAndFar(t *testing.T) {
-	phase := Phases([]float64{350, 70, 93, 112, 345, 399})
+	phase := Phases(append(slices.Repeat([]float64{350, 70, 93, 112, 345, 399}, 10), 160, 230, 9000)) // with odd ones
 	for _, c := range []struct {
 		before, after float64
 		want          Phase
