@@ -100,6 +100,42 @@ func benchmarkFlows(b *testing.B, l *Lookup, n int) {
 	b.ReportMetric(misses/(misses+float64(s.Hits-before.Hits)), "misses/op")
 }
 
+// BenchmarkRevalidate is the cost of one packet whose flow is cached, when a rule that it does not meet was changed since the
+// last packet of the flow.
+func BenchmarkRevalidate(b *testing.B) {
+	const n = 1024
+	p := NewPipeline(Config{})
+	fiveTuples(b, p, n)
+	l := p.NewLookup(LookupConfig{})
+	frames := make([]flowtest.Frame, packet.BatchSize)
+	for i := range frames {
+		frames[i] = udpTo(0)
+	}
+	batch := packet.NewBatch(nil)
+	fill(batch, 1, frames)
+	other := rule(b, "ip,nw_dst=192.0.2.1,actions=drop")
+	var took time.Duration
+	packets := 0
+	for b.Loop() {
+		if err := p.Apply([]flow.Change{{Rule: other}, {Command: flow.Delete, Filter: flow.Filter{
+			Strict: true, Match: other.Match, Priority: other.Priority,
+		}}, {Rule: other}}); err != nil {
+			b.Fatal(err)
+		}
+		start := time.Now()
+		for at := 0; at < n; at += packet.BatchSize {
+			for i := range frames {
+				binary.BigEndian.PutUint32(batch.Packet(i).Header()[30:], uint32(at+i))
+			}
+			l.Batch(batch)
+		}
+		took += time.Since(start)
+		packets += n
+	}
+	b.ReportMetric(float64(took.Nanoseconds())/float64(packets), "ns/packet")
+	b.ReportMetric(float64(l.CacheStats().Revalidated)/float64(packets), "revalidated/packet")
+}
+
 // manyRules is n rules of one mask, as they may come out of a file one by one.
 func manyRules(tb testing.TB, n int) iter.Seq2[*flow.Change, error] {
 	r := *rule(tb, "udp,in_port=1,nw_src=10.0.0.1,nw_dst=10.0.0.1,tp_src=1,tp_dst=2,actions=2")

@@ -306,7 +306,12 @@ func (x *txn) dropOldGroups(epoch uint64) {
 // publish shows st, with the tables and the layout as they are now.
 func (p *Pipeline) publish(st *state) {
 	p.classes.Epoch(st.epoch)
-	for i, t := range p.tables {
+	n := len(p.tables)
+	for n > 0 && p.tables[n-1] == nil {
+		n--
+	}
+	st.tables = make([]classifier.View, n)
+	for i, t := range p.tables[:n] {
 		if t != nil {
 			st.tables[i] = t.View()
 		}

@@ -16,7 +16,7 @@ type state struct {
 	epoch   uint64
 	layout  *layout
 	actions actionLists
-	tables  [flow.NumTables]classifier.View
+	tables  []classifier.View     // up to the last one that there is: most pipelines have few
 	log     [logLength]*changeSet // what the last generations changed, by gen % logLength
 
 	groups     groupTable
@@ -69,6 +69,9 @@ func (l *layout) read(b *packet.Batch, p *packet.Packet, k *flow.Key) bool {
 
 // classify returns the slot and the actions of the best rule for key in table; the slot is noSlot if none matches.
 func (st *state) classify(table uint8, key *flow.Key) (slot, actions uint32) {
+	if int(table) >= len(st.tables) {
+		return noSlot, 0
+	}
 	return st.tables[table].Lookup(st.gen, key)
 }
 

@@ -57,7 +57,7 @@ func (s *Switch) FlowApply(req FlowRequest, text io.Reader) (FlowCounts, error) 
 	if err := req.check(); err != nil {
 		return FlowCounts{}, err
 	}
-	if err := t.read(text); err != nil {
+	if err := s.readText(&t, text); err != nil {
 		return FlowCounts{}, err
 	}
 	rules, names, err := s.rulesOf(req.Bridge)
@@ -123,9 +123,22 @@ type placedLine struct {
 // one piece would take twice its memory.
 const textPiece = 1 << 20
 
+// readText reads a text through a buffer that is used again: most texts are a line, and a thousand may come in a second.
+func (s *Switch) readText(t *flowText, text io.Reader) error {
+	in, _ := s.textReaders.Get().(*bufio.Reader)
+	if in == nil {
+		in = bufio.NewReaderSize(nil, 64<<10)
+	}
+	in.Reset(text)
+	defer func() {
+		in.Reset(nil)
+		s.textReaders.Put(in)
+	}()
+	return t.read(in)
+}
+
 // read reads the text to its end.
-func (t *flowText) read(text io.Reader) error {
-	in := bufio.NewReaderSize(text, 64<<10)
+func (t *flowText) read(in *bufio.Reader) error {
 	piece := make([]byte, 0, 4096)
 	for {
 		line, err := in.ReadSlice('\n')

@@ -18,7 +18,7 @@ type FlowDifference struct {
 // FlowDiff compares the rules of a bridge with those of a text, one a line.
 func (s *Switch) FlowDiff(bridge string, text io.Reader) (FlowDifference, error) {
 	t := flowText{req: FlowRequest{Kind: KindFlow, Command: CommandAdd}}
-	if err := t.read(text); err != nil {
+	if err := s.readText(&t, text); err != nil {
 		return FlowDifference{}, err
 	}
 	rules, names, err := s.rulesOf(bridge)

@@ -58,6 +58,8 @@ type Switch struct {
 	devices             atomic.Pointer[[]Device]
 	faults, strayFaults atomic.Uint64
 
+	textReaders sync.Pool // of *bufio.Reader, see readText
+
 	changed chan struct{} // capacity 1: a device changed since the last reconcile
 	quit    chan struct{}
 	done    chan struct{}

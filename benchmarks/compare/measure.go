@@ -175,33 +175,40 @@ func (b *bench) load(server bool) testpmd.Config {
 	return cfg
 }
 
-// disturb changes rules while packets pass, as the work says, on the load's CPU like everything that is not forwarding.
+// disturb changes rules, or asks for nothing much, while packets pass, as the work says: on the load's CPU like everything
+// that is not forwarding.
 func (b *bench) disturb(ctx context.Context, sw running) (stop func() error, err error) {
-	if b.work.Changes == 0 {
-		return func() error { return nil }, nil
+	each, persecond := sw.change, b.work.Changes
+	if b.work.Requests > 0 {
+		each, persecond = sw.ask, b.work.Requests
 	}
-	if sw.change == nil {
-		return nil, fmt.Errorf("this switch cannot change rules %d times a second", b.work.Changes)
+	switch {
+	case persecond == 0:
+		return func() error { return nil }, nil
+	case each == nil:
+		return nil, errors.New("this switch cannot be asked so often")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
-		tick := time.NewTicker(time.Second / time.Duration(b.work.Changes))
-		defer tick.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-ctx.Done():
-				done <- nil
-				return
-			case <-tick.C:
-				if err := sw.change(ctx, i); err != nil && ctx.Err() == nil {
-					done <- err
-					return
-				}
-			}
-		}
+		done <- rig.OnCPU(b.o.LoadCPU, func() error { return repeat(ctx, persecond, each) })
 	}()
 	return func() error { cancel(); return <-done }, nil
+}
+
+// repeat calls f so often a second until ctx ends. A call that comes late does not delay those behind it.
+func repeat(ctx context.Context, persecond int, f func(ctx context.Context, i int) error) error {
+	every, begun := time.Second/time.Duration(persecond), time.Now()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Until(begun.Add(time.Duration(i) * every))):
+		}
+		if err := f(ctx, i); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
 }
 
 func tails(g *host.Group) []string {

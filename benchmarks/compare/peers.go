@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -31,7 +32,9 @@ type running struct {
 	// ready waits until both ports are connected, as far as the switch tells.
 	ready func(ctx context.Context) error
 	// change makes the i-th of an endless sequence of rule changes; nil: not offered.
-	change  func(ctx context.Context, i int) error
+	change func(ctx context.Context, i int) error
+	// ask is a request that changes nothing; nil: not offered.
+	ask     func(ctx context.Context, i int) error
 	account account
 }
 
@@ -104,7 +107,7 @@ func (b *bench) startWeft(ctx context.Context, binary string) (running, error) {
 	}
 	config := fmt.Sprintf(`log: {level: warn}
 control: {socket: %s}
-pmd: {cpus: %d, idle: poll%s}
+pmd: {cpus: %d, idle: poll, exclusive: true%s}
 bridges:
   - name: br0
     ports:
@@ -122,9 +125,11 @@ bridges:
 	if _, err := d.CLI(ctx, "flow", "add", "-f", rules); err != nil {
 		return running{}, err
 	}
+	control := &session{socket: socket}
 	return running{
 		ready:   func(ctx context.Context) error { return d.WaitLink(ctx, true, "v0", "v1") },
-		change:  weftChanges(socket),
+		change:  control.change,
+		ask:     control.ask,
 		account: weftAccount(d),
 	}, nil
 }
@@ -156,37 +161,59 @@ func weftAccount(d *daemon.Daemon) account {
 	}
 }
 
-// weftChanges adds and deletes rules that no packet of the load meets, over one connection to the control socket.
-func weftChanges(socket string) func(ctx context.Context, i int) error {
-	var dialer net.Dialer
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", socket)
-		},
-	}}
-	return func(ctx context.Context, i int) error {
-		rule, command := fmt.Sprintf("ip,nw_dst=192.0.2.%d", i/2%256), "delete"
-		if i%2 == 0 {
-			rule, command = rule+",actions=drop", "add"
-		}
-		url := "http://weft/v1/changes?kind=flow&command=" + command
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(rule))
-		if err != nil {
-			return err
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil { // a connection whose answer is read is used again
-			return err
-		}
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("change of a rule: %s", resp.Status)
-		}
-		return nil
+// session is one connection to the control socket, on which its owner's goroutine alone does everything: that is what is
+// on the load's CPU.
+type session struct {
+	socket  string
+	conn    net.Conn
+	answers *bufio.Reader
+}
+
+// change makes rule changes that no packet of the load meets: it adds single rules, and deletes each by match and priority.
+func (s *session) change(ctx context.Context, i int) error {
+	rule, command := fmt.Sprintf("ip,nw_dst=192.0.2.%d", i/2%256), "delete"
+	if i%2 == 0 {
+		rule, command = rule+",actions=drop", "add"
 	}
+	return s.do(ctx, http.MethodPost, "/v1/changes?kind=flow&strict=true&command="+command, rule)
+}
+
+// ask asks for something that changes nothing.
+func (s *session) ask(ctx context.Context, _ int) error {
+	return s.do(ctx, http.MethodGet, "/v1/version", "")
+}
+
+func (s *session) do(ctx context.Context, method, path, body string) error {
+	if s.conn == nil {
+		var (
+			dialer net.Dialer
+			err    error
+		)
+		if s.conn, err = dialer.DialContext(ctx, "unix", s.socket); err != nil {
+			return err
+		}
+		context.AfterFunc(ctx, func() { _ = s.conn.Close() }) // which ends what waits for an answer
+		s.answers = bufio.NewReader(s.conn)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://weft"+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	if err := req.Write(s.conn); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(s.answers, req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // up to the next answer
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return nil
 }
 
 func startOVS(ctx context.Context, b *bench) (running, error) {

@@ -138,6 +138,21 @@ func (p *Prober) run(i int) {
 	}
 }
 
+// OnCPU runs f on a thread that stays on one CPU meanwhile.
+func OnCPU(cpu int, f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cpus, err := sys.Affinity(0)
+	if err == nil {
+		err = sys.SetAffinity(0, []int{cpu})
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sys.SetAffinity(0, cpus) }() // as it was
+	return f()
+}
+
 // setPolicy sets the calling thread's scheduling policy.
 func setPolicy(policy, priority uint32) error {
 	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: policy, Priority: priority}, 0)
