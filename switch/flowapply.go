@@ -208,11 +208,15 @@ func isReplyHead(text string) bool {
 	return (strings.HasPrefix(text, "NXST_") || strings.HasPrefix(text, "OFPST_")) && strings.Contains(text, " reply ")
 }
 
-// changes yields the changes. After the first mistake it only looks for further ones, and ends with all of them.
+// changes yields the changes, each in the same memory. After the first mistake it only looks for further ones, and ends
+// with all of them.
 func (t *flowText) changes() iter.Seq2[*flow.Change, error] {
 	return func(yield func(*flow.Change, error) bool) {
+		parser := ofctl.NewParser(t.names)
+		var c flow.Change
 		for text, indent := range t.lines() {
-			c, err := t.change(text)
+			var err error
+			c, err = t.change(text, parser)
 			if err != nil {
 				if t.mistake(err, indent); len(t.errs) == maxFlowErrors {
 					break
@@ -232,11 +236,12 @@ func (t *flowText) changes() iter.Seq2[*flow.Change, error] {
 	}
 }
 
-// rules yields the rules of a text that has nothing else.
+// rules yields the rules of a text that has nothing else, each in the same memory.
 func (t *flowText) rules() iter.Seq2[*flow.Rule, error] {
 	return func(yield func(*flow.Rule, error) bool) {
+		parser := ofctl.NewParser(t.names)
 		for text, indent := range t.lines() {
-			r, err := ofctl.ParseRule(text, t.names)
+			r, err := parser.Rule(text)
 			if err != nil {
 				if t.mistake(err, indent); len(t.errs) == maxFlowErrors {
 					break
@@ -291,8 +296,8 @@ func (t *flowText) explain(err error) error {
 	}}
 }
 
-// change parses one line.
-func (t *flowText) change(text string) (flow.Change, error) {
+// change parses one line. A rule to add is the parser's.
+func (t *flowText) change(text string, parser *ofctl.Parser) (flow.Change, error) {
 	kind := t.req.Kind
 	word, rest, more := strings.Cut(text, " ")
 	if more && (word == KindFlow || word == KindGroup || word == KindMeter) {
@@ -314,7 +319,7 @@ func (t *flowText) change(text string) (flow.Change, error) {
 		f, err := ofctl.ParseFilter(text, t.req.Strict, t.names)
 		return flow.Change{Command: flow.Delete, Filter: f}, err
 	}
-	r, err := ofctl.ParseRule(text, t.names)
+	r, err := parser.Rule(text)
 	return flow.Change{Command: flow.Add, Rule: r}, err
 }
 

@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"io"
+	"slices"
 	"strings"
 
 	"weft/flowtable"
@@ -31,7 +32,9 @@ func (s *Switch) FlowDiff(bridge string, text io.Reader) (FlowDifference, error)
 		if err != nil {
 			return FlowDifference{}, t.explain(err)
 		}
-		wanted = append(wanted, r)
+		kept := *r
+		kept.Actions = slices.Clone(r.Actions)
+		wanted = append(wanted, &kept)
 	}
 	d := FlowDifference{Lines: []string{}}
 	for line := range strings.Lines(ofctl.FormatDiff(rules.pipeline.Diff(wanted), names)) {

@@ -17,8 +17,21 @@ import (
 //
 // Unlike ovs-ofctl, which drops conditions silently when their prerequisite is missing or a later one contradicts them,
 // ParseRule refuses such a rule.
-func ParseRule(s string, ports PortNames) (*flow.Rule, error) {
-	p := parser{ports: ports, actions: actionSyntaxes, mode: modeAdd}
+func ParseRule(s string, ports PortNames) (*flow.Rule, error) { return NewParser(ports).Rule(s) }
+
+// Parser reads rules one after another into the same memory: a file may have millions.
+type Parser struct{ p parser }
+
+// NewParser makes a Parser.
+func NewParser(ports PortNames) *Parser { return &Parser{parser{ports: ports}} }
+
+// Rule is [ParseRule]. The rule and its list of actions are valid until the next call.
+func (r *Parser) Rule(s string) (*flow.Rule, error) {
+	p := &r.p
+	*p = parser{
+		ports: p.ports, actions: actionSyntaxes, mode: modeAdd, rule: flow.Rule{Actions: p.rule.Actions[:0]},
+		actionsAt: p.actionsAt[:0], given: p.given[:0],
+	}
 	if err := p.run(text{s, 1}); err != nil {
 		return nil, err
 	}
