@@ -25,7 +25,8 @@ type options struct {
 	LoadCPU   int    `json:"load_cpu"`
 	SwitchCPU int    `json:"switch_cpu"`
 
-	weft, against, out string
+	weft, against, out, chart string
+	draw                      bool
 }
 
 func main() {
@@ -38,6 +39,8 @@ func main() {
 	flag.StringVar(&o.weft, "weft", "bin/weft", "the weft binary")
 	flag.StringVar(&o.against, "against", "", "another weft binary, compared in every scenario that has weft")
 	flag.StringVar(&o.out, "out", "benchmarks/results/compare.json", "file for the report as JSON")
+	flag.StringVar(&o.chart, "chart", "benchmarks/results/compare.svg", "file for the picture")
+	flag.BoolVar(&o.draw, "draw", false, "draw the picture of the report in -out, and measure nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -48,6 +51,13 @@ func main() {
 }
 
 func compare(ctx context.Context, o *options) error {
+	if o.draw {
+		var r report
+		if err := rig.ReadJSON(o.out, &r); err != nil {
+			return err
+		}
+		return r.writeChart(o.chart)
+	}
 	switch {
 	case os.Geteuid() != 0:
 		return errors.New("not root: hugepages and pinned threads need it")
@@ -93,7 +103,7 @@ func compare(ctx context.Context, o *options) error {
 		}
 	}
 	r.print(os.Stdout)
-	if err := rig.WriteJSON(o.out, r); err != nil {
+	if err := errors.Join(rig.WriteJSON(o.out, r), r.writeChart(o.chart)); err != nil {
 		return err
 	}
 	return r.failure()

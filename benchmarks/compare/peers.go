@@ -59,8 +59,10 @@ type peer struct {
 
 // Names of peers.
 const (
-	peerWeft  = "weft"
-	peerOther = "other weft" // -against
+	peerWeft    = "weft"
+	peerOther   = "other weft" // -against
+	peerOVS     = "ovs"
+	peerTestpmd = "testpmd"
 )
 
 var peers = map[string]peer{
@@ -68,10 +70,10 @@ var peers = map[string]peer{
 	peerOther: {nil, false, startOther, func(ctx context.Context, o *options) string {
 		return rig.Version(ctx, o.against, "version")
 	}},
-	"ovs": {[]host.Need{host.OVS}, false, startOVS, func(ctx context.Context, _ *options) string {
+	peerOVS: {[]host.Need{host.OVS}, false, startOVS, func(ctx context.Context, _ *options) string {
 		return rig.PackageVersion(ctx, host.OVS.Package)
 	}},
-	"testpmd": {nil, true, startTestpmd, func(ctx context.Context, _ *options) string {
+	peerTestpmd: {nil, true, startTestpmd, func(ctx context.Context, _ *options) string {
 		return rig.PackageVersion(ctx, host.Testpmd.Package)
 	}},
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/xml"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"weft/benchmarks/rig"
 )
 
 // steady is a measurement at one rate and distance.
@@ -78,6 +81,45 @@ func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
 	o.Results[1].add(steady(2, 400))
 	if o.summarise(); !slices.Equal(o.Ratios[0].Pairs, []float64{3}) {
 		t.Errorf("pairs %v, want the round's ratio", o.Ratios[0].Pairs)
+	}
+}
+
+// TestThePictureShowsEveryFigure draws a report that went through its file.
+func TestThePictureShowsEveryFigure(t *testing.T) {
+	o := &outcome{Name: "x", Title: "frames & <rules>", Results: []result{
+		{contender: contender{Label: peerWeft, Peer: peerWeft}}, {contender: contender{Label: "ovs, 2", Peer: peerOVS}},
+	}}
+	for _, mpps := range [][2]float64{{8, 2}, {4, 3}, {6, 1}} {
+		o.Results[0].add(steady(mpps[0], 80))
+		o.Results[1].add(steady(mpps[1], 80))
+	}
+	o.summarise()
+	dir := t.TempDir()
+	path, picture := filepath.Join(dir, "r.json"), filepath.Join(dir, "images", "r.svg")
+	written := report{
+		Options: &options{Rounds: 3, Seconds: 1}, Versions: map[string]string{peerOVS: "openvswitch 3.1"},
+		Scenarios: []*outcome{o, {Name: "y", Failure: "ovs failed\nfor long"}},
+	}
+	if err := rig.WriteJSON(path, &written); err != nil {
+		t.Fatal(err)
+	}
+	if err := compare(t.Context(), &options{draw: true, out: path, chart: picture}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xml.Unmarshal(text, new(struct{})); err != nil {
+		t.Errorf("the picture is no XML: %v", err)
+	}
+	for _, want := range []string{
+		"frames &amp; &lt;rules&gt; (x)", "6.00 (4.00-8.00)", "2.00 (1.00-3.00)", "ovs, 2", "no figures: ovs failed<", "openvswitch 3.1",
+		chartColours[peerOVS],
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the picture lacks %q:\n%s", want, text)
+		}
 	}
 }
 

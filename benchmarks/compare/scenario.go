@@ -69,26 +69,26 @@ func frameScenarios() []scenario {
 	unmerged.NotMergeable, paired.Queues = true, 2
 	return []scenario{
 		{
-			"64", "64-byte frames", among(port(64), "weft", "ovs", "testpmd"),
-			[]bar{{"weft", "ovs", 1.5}, {"weft", "testpmd", 1.2}},
+			"64", "64-byte frames", among(port(64), peerWeft, peerOVS, peerTestpmd),
+			[]bar{{peerWeft, peerOVS, 1.5}, {peerWeft, peerTestpmd, 1.2}},
 			true,
 		},
 		{
-			"64-unmerged", "64-byte frames, receive buffers not mergeable", among(unmerged, "weft", "ovs", "testpmd"),
-			[]bar{{"weft", "ovs", 1.5}, {"weft", "testpmd", 1.2}},
+			"64-unmerged", "64-byte frames, receive buffers not mergeable", among(unmerged, peerWeft, peerOVS, peerTestpmd),
+			[]bar{{peerWeft, peerOVS, 1.5}, {peerWeft, peerTestpmd, 1.2}},
 			false,
 		},
 		{
 			"64-pairs", "64-byte frames, two queue pairs",
-			append(among(paired, "weft", "ovs"), contender{"weft, 1 pair", "weft", port(64)}),
-			[]bar{{"weft", "weft, 1 pair", 1}},
+			append(among(paired, peerWeft, peerOVS), contender{"weft, 1 pair", peerWeft, port(64)}),
+			[]bar{{peerWeft, "weft, 1 pair", 1}},
 			false,
 		},
-		{"128", "128-byte frames", among(port(128), "weft", "ovs", "testpmd"), nil, false},
-		{"512", "512-byte frames", among(port(512), "weft", "ovs", "testpmd"), nil, false},
+		{"128", "128-byte frames", among(port(128), peerWeft, peerOVS, peerTestpmd), nil, false},
+		{"512", "512-byte frames", among(port(512), peerWeft, peerOVS, peerTestpmd), nil, false},
 		{
-			"1500", "1500-byte frames", among(port(1500), "weft", "ovs", "testpmd"),
-			[]bar{{"weft", "ovs", 1.8}, {"weft", "testpmd", 1.5}},
+			"1500", "1500-byte frames", among(port(1500), peerWeft, peerOVS, peerTestpmd),
+			[]bar{{peerWeft, peerOVS, 1.8}, {peerWeft, peerTestpmd, 1.5}},
 			true,
 		},
 	}
@@ -106,14 +106,14 @@ func flowScenarios() []scenario {
 	acl := work{Size: 64, Queues: 1, Flows: 10000, Rules: rulesACL}
 	return []scenario{
 		{
-			"flows-1k", "1,000 flows, a /32 rule for each and direction", among(flows(1000, 0), "weft", "ovs"),
-			[]bar{{"weft", "ovs", 1.5}},
+			"flows-1k", "1,000 flows, a /32 rule for each and direction", among(flows(1000, 0), peerWeft, peerOVS),
+			[]bar{{peerWeft, peerOVS, 1.5}},
 			false,
 		},
 		{
 			"flows-100k", "100,000 flows, a /32 rule for each and direction",
-			append(among(flows(100_000, 0), "weft", "ovs"), contender{"weft, 10 flows", "weft", flows(10, 0)}),
-			[]bar{{"weft", "ovs", 10}, {"weft", "weft, 10 flows", 0.5}},
+			append(among(flows(100_000, 0), peerWeft, peerOVS), contender{"weft, 10 flows", peerWeft, flows(10, 0)}),
+			[]bar{{peerWeft, peerOVS, 10}, {peerWeft, "weft, 10 flows", 0.5}},
 			true,
 		},
 		// A cache is sized for a million flows when asked; what is lost without shows beside.
@@ -123,8 +123,8 @@ func flowScenarios() []scenario {
 			{"weft, 10 flows", peerWeft, flows(10, 0)},
 		}, []bar{{"weft, large cache", "weft, 10 flows", 1. / 3}}, false},
 		{
-			"acl", "an ACL of 1,000 rules of mixed masks, 10,000 flows", among(acl, "weft", "ovs"),
-			[]bar{{"weft", "ovs", 2}},
+			"acl", "an ACL of 1,000 rules of mixed masks, 10,000 flows", among(acl, peerWeft, peerOVS),
+			[]bar{{peerWeft, peerOVS, 2}},
 			false,
 		},
 		{"changes", "1,000 rule changes a second that have nothing to do with the traffic", []contender{

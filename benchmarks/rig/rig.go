@@ -58,6 +58,18 @@ func WriteJSON(path string, v any) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
+// ReadJSON reads a report that WriteJSON wrote.
+func ReadJSON(path string, v any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
 // Median is the middle value, or the mean of the two in the middle. There is at least one value.
 func Median(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))

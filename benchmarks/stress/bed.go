@@ -33,6 +33,7 @@ type bed struct {
 	group   *host.Group
 	dir     string
 	sockets [2]string
+	idle    string // what weft's PMD thread does when there is nothing to do
 	load    *load
 
 	weft *weft    // one of the two
@@ -45,7 +46,7 @@ func newBed(o *options, dir string) (*bed, error) {
 		return nil, err
 	}
 	return &bed{
-		o: o, group: host.NewGroup(dir, false), dir: dir,
+		o: o, group: host.NewGroup(dir, false), dir: dir, idle: "poll",
 		sockets: [2]string{filepath.Join(dir, "v0"), filepath.Join(dir, "v1")},
 	}, nil
 }

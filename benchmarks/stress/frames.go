@@ -19,6 +19,7 @@ const (
 	offUDPLen    = offUDP + 4
 	offMark      = offUDP + 8 // the payload: mark, then the stream's number
 	offStream    = offMark + 4
+	offStamp     = offStream + 1 // when it was sent, 8 bytes
 
 	mark = 0x57656674 // tells our frames from others
 )
@@ -66,6 +67,10 @@ func streamOf(f []byte) (stream byte, found bool) {
 	}
 	return f[offStream], true
 }
+
+// setStamp and stampOf are when a frame was sent, in nanoseconds since some time.
+func setStamp(f []byte, ns uint64) { binary.BigEndian.PutUint64(f[offStamp:], ns) }
+func stampOf(f []byte) uint64      { return binary.BigEndian.Uint64(f[offStamp:]) }
 
 // Addresses of the load.
 const (

@@ -101,10 +101,19 @@ type load struct {
 	received []uint64 // by stream
 	foreign  uint64
 	stop     atomic.Bool
+
+	epoch  time.Time
+	delays *histogram // of the frames received, nil when they are not timed
+	memory float64    // of the guests, in bytes
 }
 
 func newLoad(from, to *vhosttest.Guest, cpu int) *load {
-	l := &load{tx: from.Tx(0), rx: to.Rx(0), cpu: cpu}
+	l := &load{tx: from.Tx(0), rx: to.Rx(0), cpu: cpu, epoch: time.Now()}
+	for _, g := range []*vhosttest.Guest{from, to} {
+		for _, r := range g.Memory().Regions() {
+			l.memory += float64(r.Size)
+		}
+	}
 	for range burst {
 		l.out = append(l.out, newFrame())
 		l.in = append(l.in, make([]byte, 2048))
@@ -171,6 +180,9 @@ func (l *load) onCPU(f func() error) (err error) {
 
 func (l *load) run(out *outcome) error {
 	nap := napOf(l.pacers)
+	if l.delays != nil {
+		nap = 0 // it would be measured
+	}
 	begun := time.Now()
 	for !l.stop.Load() {
 		sent, err := l.sendBurst(time.Since(begun))
@@ -224,6 +236,12 @@ func (l *load) sendBurst(elapsed time.Duration) (int, error) {
 	if n == 0 {
 		return 0, nil
 	}
+	if l.delays != nil {
+		now := uint64(time.Since(l.epoch))
+		for _, f := range l.out[:n] {
+			setStamp(f, now)
+		}
+	}
 	sent, err := l.tx.SendBurst(l.out[:n])
 	for _, i := range l.of[:sent] {
 		l.pacers[i].Sent++
@@ -236,6 +254,9 @@ func (l *load) receiveAll() (int, error) {
 	total := 0
 	for total < ringSize {
 		n, err := l.rx.ReceiveBurst(l.in)
+		if l.delays != nil && n > 0 {
+			l.timeAll(l.in[:n])
+		}
 		for _, f := range l.in[:n] {
 			if i, ours := streamOf(f); ours && int(i) < len(l.received) {
 				l.received[i]++
@@ -249,6 +270,16 @@ func (l *load) receiveAll() (int, error) {
 		}
 	}
 	return total, nil
+}
+
+// timeAll counts how long frames that just came were under way.
+func (l *load) timeAll(frames [][]byte) {
+	now := uint64(time.Since(l.epoch))
+	for _, f := range frames {
+		if _, ours := streamOf(f); ours {
+			l.delays.add(now - stampOf(f))
+		}
+	}
 }
 
 // drain waits until the switch has taken all frames and none arrives any more.

@@ -51,6 +51,14 @@ func scenarios() []scenario {
 			return fmt.Sprintf("%d rule changes a second that have nothing to do with the traffic", o.Changes)
 		},
 		changesBars, false, false, changesRound,
+	}, scenario{
+		"latency",
+		func(*options) string {
+			return "how long a frame takes, at parts of Open vSwitch's highest lossless rate"
+		},
+		latencyBars, true, false, latencyRound,
+	}, scenario{
+		"rest", func(*options) string { return "two ports, ten flows, and nothing to do" }, restBars, false, false, restRound,
 	})
 }
 

@@ -34,14 +34,14 @@ func (b *bed) startDaemon(ctx context.Context, rules string) (*weft, error) {
 	config := fmt.Sprintf(`log: {level: warn}
 control: {socket: %s}
 metrics: {address: %q}
-pmd: {cpus: %d, idle: poll, exclusive: true}
+pmd: {cpus: %d, idle: %s, exclusive: true}
 bridges:
   - name: br0
     ports:
       - {name: v0, driver: vhost-user, number: 1, path: %s, mode: client}
       - {name: v1, driver: vhost-user, number: 2, path: %s, mode: client}
     flows_file: %s
-`, socket, metrics, b.o.SwitchCPU, b.sockets[0], b.sockets[1], rules)
+`, socket, metrics, b.o.SwitchCPU, b.idle, b.sockets[0], b.sockets[1], rules)
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+)
+
+// Figures with bars.
+const figHalfLoad = "99th percentile at half load, weft by ovs"
+
+const (
+	trial  = 300 * time.Millisecond
+	trials = 8 // each halves what is not known of the highest lossless rate
+)
+
+// loads are the parts of Open vSwitch's highest lossless rate at which delays are measured.
+var loads = [...]struct {
+	part float64
+	name string
+}{{0.1, "at 10 %"}, {0.5, "at 50 %"}, {0.9, "at 90 %"}}
+
+const halfLoad = 1 // of loads
+
+func latencyBars(*options) []bar { return []bar{atMost(figHalfLoad, 1)} }
+
+// latencyRound finds the highest rate that each switch passes without loss, and then how long frames take through both, at
+// the same rates.
+func latencyRound(ctx context.Context, o *options, dir string, m *measurements) error {
+	ovs, err := timeSwitch(ctx, o, filepath.Join(dir, "ovs"), "ovs", 0, m)
+	if err != nil {
+		return fmt.Errorf("ovs: %w", err)
+	}
+	weft, err := timeSwitch(ctx, o, filepath.Join(dir, "weft"), "weft", ovs.lossless, m)
+	if err != nil {
+		return fmt.Errorf("weft: %w", err)
+	}
+	m.add(figHalfLoad, "", weft.p99[halfLoad]/ovs.p99[halfLoad])
+	return nil
+}
+
+// timing is what timeSwitch found.
+type timing struct {
+	lossless float64             // frames per second
+	p99      [len(loads)]float64 // nanoseconds
+}
+
+// timeSwitch measures one switch with a rule for each port, at parts of the rate base, 0 for its own highest.
+func timeSwitch(ctx context.Context, o *options, dir, name string, base float64, m *measurements) (t timing, err error) {
+	b, err := newBed(o, dir)
+	if err != nil {
+		return t, err
+	}
+	defer b.close()
+	rules := filepath.Join(dir, "rules.txt")
+	err = writeFile(rules, func(w io.Writer) error {
+		_, err := io.WriteString(w, "in_port=1,actions=output:2\nin_port=2,actions=output:1\n")
+		return err
+	})
+	if err != nil {
+		return t, err
+	}
+	start := b.startWeft
+	if name == "ovs" {
+		start = b.startOVS
+	}
+	if err := start(ctx, rules); err != nil {
+		return t, err
+	}
+	if t.lossless, err = b.losslessRate(ctx); err != nil {
+		return t, err
+	}
+	m.add(name+": highest lossless rate", "Mpps", t.lossless/1e6)
+	if base == 0 {
+		base = t.lossless
+	}
+	for i, l := range loads {
+		out, delays, err := b.sendTimed(ctx, o.phase(), stream{name: "timed", rate: l.part * base, next: known(1)})
+		if err != nil {
+			return t, b.explain(err)
+		}
+		t.p99[i] = delays.quantile(0.99)
+		m.add(name+": median "+l.name, "us", delays.quantile(0.5)/1e3)
+		m.add(name+": 99th percentile "+l.name, "us", t.p99[i]/1e3)
+		m.add(name+": 99.9th percentile "+l.name, "us", delays.quantile(0.999)/1e3)
+		if s := out.total(); s.lost() != 0 || s.Skipped != 0 {
+			m.note("%s, %s: %d of %d frames lost, %d not offered", name, l.name, s.lost(), s.Sent, s.Skipped)
+		}
+	}
+	return t, nil
+}
+
+// losslessRate is the highest rate at which every frame is offered in time and arrives, by bisection with short trials (as
+// RFC 2544 §26.1, whose trials are of 60 seconds).
+func (b *bed) losslessRate(ctx context.Context) (float64, error) {
+	pass := func(rate float64) (*outcome, bool, error) {
+		out, _, err := b.sendTimed(ctx, trial, stream{name: "trial", rate: rate, next: known(1)})
+		if err != nil {
+			return nil, false, b.explain(err)
+		}
+		t := out.total()
+		return out, t.lost() == 0 && t.Skipped == 0, nil
+	}
+	if _, _, err := pass(0); err != nil { // warms up
+		return 0, err
+	}
+	most, _, err := pass(0)
+	if err != nil {
+		return 0, err
+	}
+	low, high := 0., most.rate(0)
+	for range trials {
+		middle := (low + high) / 2
+		_, passed, err := pass(middle)
+		if err != nil {
+			return 0, err
+		}
+		if passed {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	if low == 0 {
+		return 0, b.explain(fmt.Errorf("frames are lost even at %.0f a second", high))
+	}
+	return low, nil
+}
+
+// sendTimed runs the load for a time and measures how long each frame is under way, from before it is handed to the guest's
+// transmit ring until it was found in the other guest's receive ring. The load never sleeps meanwhile.
+func (b *bed) sendTimed(ctx context.Context, d time.Duration, streams ...stream) (*outcome, *histogram, error) {
+	delays := new(histogram)
+	b.load.delays = delays
+	defer func() { b.load.delays = nil }()
+	out, err := b.send(ctx, d, streams...)
+	return out, delays, err
+}
