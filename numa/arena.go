@@ -35,6 +35,9 @@ type ArenaConfig struct {
 	Size int
 	// Small asks for ordinary pages in the first place: right for less than a hugepage.
 	Small bool
+	// Lazy leaves pages to come when they are touched: right for memory most of which may never be needed. Those of the
+	// pool are reserved, so that touching them cannot fail; where the node's run out, another node's stand in.
+	Lazy bool
 }
 
 // ArenaInfo says what memory an arena got.
@@ -48,7 +51,7 @@ type ArenaInfo struct {
 	Notes []string
 }
 
-// Arena is zeroed memory of one NUMA node, resident from the start. It is handed out in pieces and given back as a
+// Arena is zeroed memory of one NUMA node, resident from the start unless it is lazy. It is handed out in pieces and given back as a
 // whole.
 type Arena struct {
 	mu      sync.Mutex
@@ -84,7 +87,8 @@ func NewArena(cfg ArenaConfig) (*Arena, error) {
 }
 
 // mapHuge takes hugepages of the pool. The node is binding, since ordinary memory of the right node is better than
-// hugepages of the wrong one; pages are made resident here, where the lack of one is an error and not a SIGBUS.
+// hugepages of the wrong one; pages are made resident here, where the lack of one is an error and not a SIGBUS. For lazy
+// memory the node is only preferred: what the pool has reserved may lie on any.
 func (a *Arena) mapHuge(cfg ArenaConfig) error {
 	size := roundUp(cfg.Size, hugepageSize)
 	b, err := sys.MapHuge(size, hugepageSize)
@@ -92,9 +96,9 @@ func (a *Arena) mapHuge(cfg ArenaConfig) error {
 		return err
 	}
 	if cfg.Node >= 0 {
-		err = sys.BindMemory(b, cfg.Node, true)
+		err = sys.BindMemory(b, cfg.Node, !cfg.Lazy)
 	}
-	if err == nil {
+	if err == nil && !cfg.Lazy {
 		err = sys.Populate(b)
 	}
 	if err != nil {
@@ -130,6 +134,9 @@ func (a *Arena) mapOrdinary(cfg ArenaConfig) error {
 		} else {
 			a.info.Pages = TransparentPages
 		}
+	}
+	if cfg.Lazy {
+		return nil
 	}
 	if err := sys.Populate(a.mem); err != nil {
 		for i := 0; i < len(a.mem); i += sys.PageSize() {

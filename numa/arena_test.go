@@ -2,6 +2,8 @@ package numa
 
 import (
 	"bytes"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +46,43 @@ func TestArenaSaysWhatItGot(t *testing.T) {
 	}
 	if got, err := NodeOfMemory(pointer(a.mem)); err == nil && got != info.Node {
 		t.Errorf("the memory is on node %d, the arena says %d", got, info.Node)
+	}
+}
+
+// TestLazyMemoryComesWhenItIsTouched reads what the kernel says of the process, as an operator does.
+func TestLazyMemoryComesWhenItIsTouched(t *testing.T) {
+	const size = 64 << 20
+	resident := func() (kB int) {
+		text, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) == 3 && (f[0] == "RssAnon:" || f[0] == "HugetlbPages:") {
+				n, err := strconv.Atoi(f[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				kB += n
+			}
+		}
+		return kB
+	}
+	before := resident()
+	a := newArena(t, ArenaConfig{Node: 0, Size: size, Lazy: true})
+	b, err := a.Alloc(size, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if grown := resident() - before; grown > 16<<10 {
+		t.Errorf("%d KiB came before anything was touched: %+v", grown, a.Info())
+	}
+	for i := 0; i < size; i += 4096 {
+		b[i] = 1
+	}
+	if grown := resident() - before; grown < size>>10 {
+		t.Errorf("%d KiB came when everything was touched: %+v", grown, a.Info())
 	}
 }
 

@@ -26,7 +26,7 @@ func (rs *ruleSet) newLookup(s *Switch, w *worker) *lookupHandle {
 
 // memory gets the cache's memory; nil leaves it to Go's heap.
 func (h *lookupHandle) memory(s *Switch, w *worker, size int) []byte {
-	a, err := numa.NewArena(numa.ArenaConfig{Node: w.node, Size: size, Small: size < 1<<21})
+	a, err := numa.NewArena(numa.ArenaConfig{Node: w.node, Size: size, Small: size < 1<<21, Lazy: true})
 	if err != nil {
 		s.log.Warn("a flow cache lies in ordinary memory", "cpu", w.cpu, "error", err)
 		return nil
