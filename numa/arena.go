@@ -51,8 +51,8 @@ type ArenaInfo struct {
 	Notes []string
 }
 
-// Arena is zeroed memory of one NUMA node, resident from the start unless it is lazy. It is handed out in pieces and given back as a
-// whole.
+// Arena is zeroed memory of one NUMA node, resident from the start unless it is lazy. It is handed out in pieces and given
+// back as a whole.
 type Arena struct {
 	mu      sync.Mutex
 	mapping []byte // as mapped; nil once closed

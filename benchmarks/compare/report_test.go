@@ -114,8 +114,8 @@ func TestThePictureShowsEveryFigure(t *testing.T) {
 		t.Errorf("the picture is no XML: %v", err)
 	}
 	for _, want := range []string{
-		"frames &amp; &lt;rules&gt; (x)", "6.00 (4.00-8.00)", "2.00 (1.00-3.00)", "ovs, 2", "no figures: ovs failed<", "openvswitch 3.1",
-		chartColours[peerOVS],
+		"frames &amp; &lt;rules&gt; (x)", "6.00 (4.00-8.00)", "2.00 (1.00-3.00)", "ovs, 2", "no figures: ovs failed<",
+		"openvswitch 3.1", chartColours[peerOVS],
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the picture lacks %q:\n%s", want, text)

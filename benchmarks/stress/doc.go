@@ -1,7 +1,7 @@
 // Command stress measures what a load of few flows that never change cannot show: flows never seen before, traffic that
 // is made against tuple space search, millions of rules loaded at once, rules that change while packets pass, how long a
-// frame takes, and what a switch takes that has nothing to do. The load is written in Go on vhosttest guests, so that every frame's addresses are the benchmark's own and every frame is
-// accounted for: sent = received + counted drops.
+// frame takes, and what a switch takes that has nothing to do. The load is written in Go on vhosttest guests, so that
+// every frame's addresses are the benchmark's own and every frame is accounted for: sent = received + counted drops.
 //
 //	 load CPU                                  switch CPU
 //	+-----------------------------+           +------------------+
