@@ -33,7 +33,8 @@ type IdleMode string
 const (
 	// IdlePoll polls on, with the CPU at 100 %.
 	IdlePoll IdleMode = "poll"
-	// IdleSleep sleeps, longer the longer nothing arrives, at most IdleConfig.MaxSleep at a time.
+	// IdleSleep sleeps, longer the longer nothing arrives, at most IdleConfig.MaxSleep at a time. A thread whose queues all
+	// are Wakers then sleeps until one of them wakes it.
 	IdleSleep IdleMode = "sleep"
 )
 
@@ -53,8 +54,8 @@ const (
 type IdleConfig struct {
 	// Mode is IdlePoll when empty.
 	Mode IdleMode
-	// MaxSleep bounds one sleep, thus the delay that sleeping adds to a packet (and the kernel's wake-up latency; timer
-	// slack is set to 1 ns). 0 means DefaultMaxSleep. It has no meaning in mode IdlePoll.
+	// MaxSleep bounds one sleep from which no queue wakes the thread, thus the delay that sleeping adds to a packet (and
+	// the kernel's wake-up latency; timer slack is set to 1 ns). 0 means DefaultMaxSleep. It has no meaning in mode IdlePoll.
 	MaxSleep time.Duration
 }
 

@@ -10,7 +10,7 @@
 //	   PMD thread:  +-> iterations++ (quiescent point) --------+
 //	                |   list.Load()
 //	                |   for each queue:  Receive -> Process -> Release, cycles charged
-//	                +-- nothing came: pause, or nap
+//	                +-- nothing came: pause, or nap, or wait for a queue to wake it
 //
 // It knows queues and not flows: what is done with a batch is the [Processor]'s business.
 //

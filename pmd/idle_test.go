@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"weft/internal/packet"
 	"weft/internal/sys"
 	"weft/pmd/memport"
@@ -205,5 +207,90 @@ func TestSleepingThreadWakesWithinItsBound(t *testing.T) {
 	}
 	if m.Stats()[0].Sleeps == 0 {
 		t.Error("the thread never slept")
+	}
+}
+
+// wakingRx is a queue that can wake the thread, by a bell of the test's.
+type wakingRx struct {
+	fakeRx
+	arm      func() (fd int, ok bool)
+	armed    int
+	disarmed int
+}
+
+func (q *wakingRx) Arm() (int, bool) {
+	fd, ok := q.arm()
+	if ok {
+		q.armed++
+	}
+	return fd, ok
+}
+
+func (q *wakingRx) Disarm() { q.disarmed++ }
+
+func TestAThreadWhoseQueuesAllWakeItWaitsForThem(t *testing.T) {
+	bell, err := sys.NewBell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bell.Close()
+	signal, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(signal)
+	if err := bell.Watch(signal); err != nil {
+		t.Fatal(err)
+	}
+	th := &thread{batch: packet.NewBatch(nil), processor: processFunc(func(*packet.Batch) {})}
+	var sent, seen atomic.Int64 // nanoseconds
+	waits := 0
+	begun := time.Now()
+	first := &wakingRx{arm: func() (int, bool) {
+		bell.Clear()
+		if waits++; waits == 3 {
+			go func() {
+				time.Sleep(2 * time.Millisecond)
+				sent.Store(int64(time.Since(begun)))
+				sys.KickEvent(signal)
+			}()
+		}
+		return bell.FD(), true
+	}}
+	first.receive = func(*packet.Batch) int {
+		if sent.Load() != 0 {
+			seen.Store(int64(time.Since(begun)))
+			th.list.Store(&queueList{stop: true})
+		}
+		return 0
+	}
+	ready := false // the second queue has packets, once, when the thread is about to sleep
+	second := &wakingRx{arm: func() (int, bool) {
+		ready = !ready
+		return bell.FD(), !ready
+	}}
+	second.receive = func(*packet.Batch) int { return 0 }
+	queues := []*polledQueue{{rx: first, waker: first}, {rx: second, waker: second}}
+	th.list.Store(newQueueList(queues, int64(50*time.Microsecond)))
+	th.loop()
+	if late := time.Duration(seen.Load() - sent.Load()); late > 5*time.Millisecond {
+		t.Errorf("woken %v after the signal", late)
+	}
+	if first.armed == 0 || first.armed != first.disarmed || second.armed != second.disarmed {
+		t.Errorf("armed %d and %d times, disarmed %d and %d", first.armed, second.armed, first.disarmed, second.disarmed)
+	}
+	if first.armed <= second.armed {
+		t.Errorf("armed %d and %d times: packets of the second queue did not keep the thread awake", first.armed, second.armed)
+	}
+	if th.counters.napped == 0 || th.counters.naps == 0 {
+		t.Errorf("%d waits took %d cycles", th.counters.naps, th.counters.napped)
+	}
+}
+
+func TestOneQueueThatCannotWakeKeepsNapsShort(t *testing.T) {
+	waker := &wakingRx{arm: func() (int, bool) { return -1, true }}
+	l := newQueueList([]*polledQueue{{rx: waker, waker: waker}, {rx: &fakeRx{}}}, 1)
+	if l.waiting != nil {
+		t.Error("the thread would wait for queues of which one cannot wake it")
 	}
 }

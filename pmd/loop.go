@@ -3,6 +3,8 @@ package pmd
 import (
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"weft/internal/packet"
 	"weft/internal/sys"
 )
@@ -18,6 +20,10 @@ const (
 	// unemployedNap is how long a thread without queues naps at a time, in nanoseconds. It bounds how long Synchronize
 	// and a first queue wait for it.
 	unemployedNap = 500_000
+
+	// longestWait is how long a thread waits to be woken at a time, in nanoseconds: as long as the longest nap that can be
+	// configured, for the same reason. A hundred such waits a second cost next to nothing.
+	longestWait = int64(MaxMaxSleep)
 )
 
 // queueList is what a thread polls, immutable once published.
@@ -25,14 +31,29 @@ type queueList struct {
 	queues []*polledQueue
 	maxNap int64 // nanoseconds, 0: never nap
 	stop   bool
+	// waiting is the thread's, as long as queues if all of them are Wakers, and nil otherwise.
+	waiting []unix.PollFd
+}
+
+// newQueueList makes a list of queues to poll.
+func newQueueList(queues []*polledQueue, maxNap int64) *queueList {
+	l := &queueList{queues: queues, maxNap: maxNap}
+	for _, q := range queues {
+		if q.waker == nil {
+			return l
+		}
+	}
+	l.waiting = make([]unix.PollFd, len(queues))
+	return l
 }
 
 // polledQueue is a queue and its account. The fields are grouped by who writes them.
 type polledQueue struct {
 	// Constant.
-	rx   RxQueue
-	port uint32
-	key  queueKey
+	rx    RxQueue
+	waker Waker // rx, if it is one
+	port  uint32
+	key   queueKey
 
 	// Set by the thread after too many faults, cleared by a timer and by control.
 	suspended atomic.Bool
@@ -105,9 +126,7 @@ func (t *thread) loop() {
 		case len(list.queues) == 0:
 			last = t.nap(unemployedNap, last)
 		case list.maxNap != 0 && empty > spinIterations:
-			nap = min(nap, list.maxNap)
-			last = t.nap(nap, last)
-			nap *= 2
+			last, nap = t.rest(list, nap, last)
 		default:
 			sys.Pause()
 		}
@@ -136,4 +155,50 @@ func (t *thread) nap(ns int64, before uint64) (after uint64) {
 	store(&t.counters.napped, t.counters.napped+(after-before))
 	store(&t.counters.naps, t.counters.naps+1)
 	return after
+}
+
+// rest naps or, after the longest nap, waits to be woken if that can be. It returns how long to nap next, too.
+func (t *thread) rest(list *queueList, nap int64, before uint64) (after uint64, next int64) {
+	if nap >= list.maxNap {
+		if after, waited := t.wait(list, before); waited {
+			return after, nap
+		}
+	}
+	nap = min(nap, list.maxNap)
+	return t.nap(nap, before), 2 * nap
+}
+
+// wait sleeps until a queue has packets. It reports false, and did not sleep, when one has some already or cannot wake the
+// thread.
+func (t *thread) wait(list *queueList, before uint64) (after uint64, waited bool) {
+	armed := 0
+	for i := range list.waiting {
+		q := list.queues[i]
+		if q.suspended.Load() {
+			break
+		}
+		t.current, t.stage = q, StageReceive // Arm looks into the guest's memory
+		fd, ok := q.waker.Arm()
+		t.current = nil
+		if !ok {
+			break
+		}
+		list.waiting[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		armed++
+	}
+	if waited = armed > 0 && armed == len(list.queues); waited {
+		sys.WaitAny(list.waiting, longestWait)
+	}
+	for _, q := range list.queues[:armed] {
+		t.current, t.stage = q, StageReceive
+		q.waker.Disarm()
+		t.current = nil
+	}
+	if !waited {
+		return before, false
+	}
+	after = sys.Cycles()
+	store(&t.counters.napped, t.counters.napped+(after-before))
+	store(&t.counters.naps, t.counters.naps+1)
+	return after, true
 }

@@ -110,6 +110,7 @@ func (m *Manager) SetQueues(qs []Queue) error {
 		q := m.queues[key]
 		if q == nil || q.rx != spec.Rx || q.port != spec.Port {
 			q = &polledQueue{rx: spec.Rx, port: spec.Port, key: key}
+			q.waker, _ = spec.Rx.(Waker)
 			q.control.load.begin()
 		}
 		q.control.spec = spec
@@ -274,7 +275,7 @@ func (m *Manager) publish(t *thread, queues []*polledQueue) {
 		maxNap = m.cfg.Idle.MaxSleep.Nanoseconds()
 	}
 	if old := t.list.Load(); old.maxNap != maxNap || !slices.Equal(old.queues, queues) {
-		t.list.Store(&queueList{queues: queues, maxNap: maxNap})
+		t.list.Store(newQueueList(queues, maxNap))
 	}
 }
 

@@ -221,8 +221,8 @@ func (s *session) getVringBase(m *message) ([]byte, error) {
 	return vringState{uint32(r.index), uint32(r.base)}.encode(), nil
 }
 
-// setVringKick starts a ring. The specification waits for the first kick; as rings are polled, the descriptor is kept and
-// never read.
+// setVringKick starts a ring. The specification waits for the first kick; as rings are polled, the descriptor is never read,
+// and waited for only by a thread that sleeps.
 func (s *session) setVringKick(m *message) ([]byte, error) {
 	r, _, err := s.vringFD(m)
 	if err != nil {
@@ -233,7 +233,7 @@ func (s *session) setVringKick(m *message) ([]byte, error) {
 	if len(m.fds) > 0 {
 		fd = m.take(0)
 	}
-	setFD(&r.kick, fd)
+	r.setKick(fd)
 	if !r.kicked {
 		r.kicked = true
 		if s.features&featProtocol == 0 {

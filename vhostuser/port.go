@@ -90,6 +90,7 @@ type Port struct {
 	serving  sync.WaitGroup // the goroutine that connects or accepts, and with it the session
 	watcher  sync.WaitGroup
 	rings    *sys.Wakeup // woken on PMD threads: some ring broke
+	bells    []*sys.Bell // of the queue pairs: the guest kicked its transmitq
 	notifier *sys.Notifier
 	mapped   mapping
 
@@ -160,8 +161,8 @@ func Open(cfg Config, host Host) (*Port, error) {
 		}
 		return nil, fmt.Errorf("vhostuser: port %s: %w", cfg.Name, err)
 	}
-	for range cfg.QueuePairs {
-		p.rx = append(p.rx, virtq.NewRxQueue(p.rings.Wake))
+	for i := range cfg.QueuePairs {
+		p.rx = append(p.rx, virtq.NewRxQueue(p.rings.Wake, p.bells[i]))
 		p.tx = append(p.tx, virtq.NewTxQueue(p.rings.Wake))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -183,7 +184,23 @@ func (p *Port) openEvents() (err error) {
 	if p.notifier, err = sys.NewNotifier(); err != nil {
 		return errors.Join(err, p.rings.Close())
 	}
+	for range p.cfg.QueuePairs {
+		b, err := sys.NewBell()
+		if err != nil {
+			return errors.Join(err, p.rings.Close(), p.closeEvents())
+		}
+		p.bells = append(p.bells, b)
+	}
 	return nil
+}
+
+// closeEvents closes them, but for what wakes the port.
+func (p *Port) closeEvents() error {
+	errs := []error{p.notifier.Close()}
+	for _, b := range p.bells {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // RxQueues are the queues that the switch receives from, one for each pair offered. They are the same for the port's
@@ -224,7 +241,7 @@ func (p *Port) Close() error {
 	p.serving.Wait() // rings are off the queues: nobody wakes the watcher any more
 	var err error
 	if first {
-		err = errors.Join(p.rings.Close(), p.notifier.Close())
+		err = errors.Join(p.rings.Close(), p.closeEvents())
 	}
 	p.watcher.Wait()
 	return err

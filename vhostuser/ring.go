@@ -17,6 +17,7 @@ import (
 type ring struct {
 	index int
 	queue queue
+	bell  *sys.Bell // rings when the guest kicks; nil: nobody waits for that
 
 	// As the front end set it up.
 	size    uint32
@@ -49,8 +50,19 @@ type queue interface {
 // absentReasoner is a queue that counts what it drops while no ring is attached.
 type absentReasoner interface{ SetAbsentReason(packet.DropReason) }
 
-func newRing(index int, q queue) *ring {
-	return &ring{index: index, queue: q, kick: -1, call: -1, errFD: -1}
+func newRing(index int, q queue, bell *sys.Bell) *ring {
+	return &ring{index: index, queue: q, bell: bell, kick: -1, call: -1, errFD: -1}
+}
+
+// setKick replaces the descriptor that the guest kicks, -1 for none. One that cannot be waited for is as good as none.
+func (r *ring) setKick(fd int) {
+	if r.bell != nil && r.kick >= 0 {
+		_ = r.bell.Forget(r.kick) // it is closed next, which forgets it as well unless others hold it
+	}
+	setFD(&r.kick, fd)
+	if r.bell != nil && fd >= 0 {
+		_ = r.bell.Watch(fd)
+	}
 }
 
 // name is what operators call the ring: from the switch's point of view, with the pair's number.
@@ -123,7 +135,7 @@ func (r *ring) settle() {
 func (r *ring) halt() {
 	r.retire()
 	r.kicked, r.broken, r.fault, r.missing = false, false, nil, ""
-	setFD(&r.kick, -1)
+	r.setKick(-1)
 	r.settle()
 }
 
@@ -209,7 +221,7 @@ func (r *ring) reset() {
 // close closes the ring's descriptors. It must be detached, and PMD threads synchronized with.
 func (r *ring) close() {
 	r.vr, r.callEvent = nil, nil
-	setFD(&r.kick, -1)
+	r.setKick(-1)
 	setFD(&r.call, -1)
 	setFD(&r.errFD, -1)
 }

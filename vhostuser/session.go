@@ -65,7 +65,7 @@ func newSession(p *Port, conn *net.UnixConn) *session {
 		mtu: p.cfg.MTU, node: -1, connected: time.Now(),
 	}
 	for i := range p.cfg.QueuePairs {
-		s.rings = append(s.rings, newRing(2*i, p.tx[i]), newRing(2*i+1, p.rx[i]))
+		s.rings = append(s.rings, newRing(2*i, p.tx[i], nil), newRing(2*i+1, p.rx[i], p.bells[i]))
 	}
 	if pid, uid, gid, err := sys.PeerCredentials(conn); err == nil {
 		s.peer = &Peer{PID: pid, UID: uid, GID: gid}

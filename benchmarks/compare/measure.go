@@ -20,7 +20,7 @@ type comparison struct {
 	group    *host.Group
 	dir      string
 	scenario *scenario
-	prober   *rig.Prober
+	prober   *rig.Prober // nil: it is not known how far apart the CPUs are
 }
 
 // run measures the contenders in turn, round by round. One that fails ends the scenario.
@@ -124,23 +124,30 @@ func (c *comparison) measure(ctx context.Context, dir string, x *contender) (m m
 
 // slices lets the traffic run, and looks at it and at the distance of the CPUs again and again.
 func (c *comparison) slices(ctx context.Context, load *testpmd.Testpmd) (list []slice, err error) {
-	before, err := c.prober.Distance()
-	if err != nil {
-		return nil, err
-	}
+	before := c.distance()
 	for range time.Duration(c.o.Seconds) * time.Second / sliceLength {
 		rate, err := load.Rate(ctx, sliceLength)
 		if err != nil {
 			return nil, err
 		}
-		after, err := c.prober.Distance()
-		if err != nil {
-			return nil, err
-		}
+		after := c.distance()
 		list = append(list, slice{rate / 1e6, before, after})
 		before = after
 	}
 	return list, nil
+}
+
+// distance is how far apart the CPUs are, 0 when that is not known.
+func (c *comparison) distance() float64 {
+	if c.prober == nil {
+		return 0
+	}
+	d, err := c.prober.Distance()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%-12s %v\n", c.scenario.name, err)
+		return 0
+	}
+	return d
 }
 
 // during measures, and takes the account of the same time.

@@ -20,11 +20,15 @@ const (
 const apart = 1.6
 
 // Phases tells near from far distances, by the limit that splits their logarithms into two groups of the least variance
-// (Otsu's method). If the groups are not far from one another, all are near.
+// (Otsu's method). If the groups are not far from one another, all are near. A distance of 0 is one that is not known.
 func Phases(distances []float64) func(before, after float64) Phase {
-	limit := split(slices.Sorted(slices.Values(distances)))
+	known := slices.DeleteFunc(slices.Clone(distances), func(d float64) bool { return d == 0 })
+	slices.Sort(known)
+	limit := split(known)
 	return func(before, after float64) Phase {
 		switch {
+		case min(before, after) == 0 && !math.IsInf(limit, 1):
+			return Mixed // it may have been either
 		case before < limit && after < limit:
 			return Near
 		case before >= limit && after >= limit:

@@ -8,16 +8,16 @@ import (
 )
 
 func TestNearAndFar(t *testing.T) {
-	phase := Phases(append(slices.Repeat([]float64{350, 70, 93, 112, 345, 399}, 10), 160, 230, 9000)) // with odd ones
+	phase := Phases(append(slices.Repeat([]float64{350, 70, 93, 112, 345, 399}, 10), 160, 230, 9000, 0)) // with odd ones
 	for _, c := range []struct {
 		before, after float64
 		want          Phase
-	}{{70, 112, Near}, {345, 399, Far}, {93, 350, Mixed}, {399, 70, Mixed}} {
+	}{{70, 112, Near}, {345, 399, Far}, {93, 350, Mixed}, {399, 70, Mixed}, {0, 70, Mixed}} {
 		if got := phase(c.before, c.after); got != c.want {
 			t.Errorf("%v to %v: phase %d, want %d", c.before, c.after, got, c.want)
 		}
 	}
-	for _, all := range [][]float64{nil, {80}, {80, 99, 120, 150}} {
+	for _, all := range [][]float64{nil, {80}, {80, 99, 120, 150}, {0, 0}, {0, 99, 120}} {
 		for _, d := range all {
 			if got := Phases(all)(d, d); got != Near {
 				t.Errorf("%v of %v: phase %d, want one for all", d, all, got)

@@ -64,7 +64,7 @@ func newRig(t testing.TB, cfg vhosttest.Config) *rig {
 	if r.mem, err = virtq.NewMemory(regions); err != nil {
 		t.Fatal(err)
 	}
-	r.rx = virtq.NewRxQueue(func() { r.errors.Add(1) })
+	r.rx = virtq.NewRxQueue(func() { r.errors.Add(1) }, nil)
 	r.tx = virtq.NewTxQueue(func() { r.errors.Add(1) })
 	r.attach()
 	return r

@@ -4,19 +4,58 @@ import (
 	"sync/atomic"
 
 	"weft/internal/packet"
+	"weft/internal/sys"
 )
 
 // RxQueue is a guest's transmitq, from which the switch receives. It implements pmd.RxQueue.
 type RxQueue struct {
 	ring     atomic.Pointer[Ring]
+	bell     *sys.Bell
 	borrowed *Ring // between Receive and Release
+	armed    *Ring // between Arm and Disarm
 	onError  func()
 	counters packet.Counters
 }
 
 // NewRxQueue makes a queue without a ring. onError is called on the PMD thread when a ring breaks, once for each ring; it
-// must not block.
-func NewRxQueue(onError func()) *RxQueue { return &RxQueue{onError: onError} }
+// must not block. bell, which may be nil, rings when the guest kicks.
+func NewRxQueue(onError func(), bell *sys.Bell) *RxQueue {
+	return &RxQueue{onError: onError, bell: bell}
+}
+
+// Arm asks the guest to kick when it makes buffers available, and returns a descriptor that is readable once it did. It
+// fails, and asks for nothing, when there are some already or the guest cannot kick. It implements pmd.Waker.
+func (q *RxQueue) Arm() (fd int, ok bool) {
+	q.armed = nil // if a memory fault came before Disarm
+	r := q.ring.Load()
+	if q.bell == nil || !q.bell.CanRing() {
+		return -1, false
+	}
+	q.bell.Clear()
+	if r == nil || r.broken {
+		return q.bell.FD(), true
+	}
+	r.askKick()
+	n := r.available()
+	if r.broken {
+		q.onError()
+		return -1, false
+	}
+	if n > 0 {
+		r.publish()
+		return -1, false
+	}
+	q.armed = r
+	return q.bell.FD(), true
+}
+
+// Disarm tells the guest that the switch polls again.
+func (q *RxQueue) Disarm() {
+	if r := q.armed; r != nil {
+		q.armed = nil
+		r.publish()
+	}
+}
 
 // Attach makes the queue use r.
 func (q *RxQueue) Attach(r *Ring) { q.ring.Store(r) }
