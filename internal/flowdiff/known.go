@@ -36,7 +36,11 @@ func knownDifferences() []knownDifference {
 				"with the addresses; Weft leaves the content as it is",
 			func(_ *Harness, d *Difference) bool {
 				s := d.last()
-				return s != nil && laterFragment(s.Frame) && d.equalAfter(withoutSum)
+				if s == nil {
+					return false
+				}
+				_, later := laterFragment(s.Frame)
+				return later && d.equalAfter(withoutSum)
 			},
 		},
 		{
@@ -169,19 +173,25 @@ func withoutDEI(f []byte) []byte {
 	return f
 }
 
-// laterFragment reports whether a frame with tags is a later fragment of IPv4.
-func laterFragment(f []byte) bool {
-	at := 12 + 4*tagsOf(f)
-	return len(f) >= at+22 && binary.BigEndian.Uint16(f[at:]) == etIPv4 && binary.BigEndian.Uint16(f[at+8:])&0x1fff != 0
+// laterFragment reports whether a frame with tags, and perhaps labels behind them, is a later fragment of IPv4, and where
+// its IP header begins.
+func laterFragment(f []byte) (at int, later bool) {
+	at = 14 + 4*tagsOf(f)
+	if _, to := labelsOf(f); to > 0 {
+		at = to
+	} else if len(f) < at || binary.BigEndian.Uint16(f[at-2:]) != etIPv4 {
+		return 0, false
+	}
+	return at, len(f) >= at+20 && f[at]>>4 == 4 && binary.BigEndian.Uint16(f[at+6:])&0x1fff != 0
 }
 
 // withoutSum zeroes the place of a transport checksum in a later fragment.
 func withoutSum(f []byte) []byte {
-	if !laterFragment(f) {
+	at, later := laterFragment(f)
+	if !later {
 		return f
 	}
 	f = slices.Clone(f)
-	at := 14 + 4*tagsOf(f)
 	sum := map[byte]int{protoTCP: 16, protoUDP: 6}[f[at+9]]
 	if sum += at + int(f[at]&15)*4; sum+2 <= len(f) {
 		f[sum], f[sum+1] = 0, 0
@@ -350,16 +360,20 @@ func withoutTags(f []byte) []byte { return slices.Delete(slices.Clone(f), 12, 12
 // pushes are actions that make one tag more, perhaps.
 var pushes = regexp.MustCompile(`push_vlan|mod_vlan`)
 
+// again are actions that may lead to a rule once more.
+var again = regexp.MustCompile(`resubmit|group:`)
+
 // threeTags reports whether the packet at hand may get a third tag, by the rules that there are.
 func (d *Difference) threeTags() bool {
 	if d.Step < 0 {
 		return false
 	}
-	n := tagsOf(d.Case.Steps[d.Step].Frame)
+	tags, pushed, times := tagsOf(d.Case.Steps[d.Step].Frame), 0, 1
 	for _, l := range slices.Concat(d.Case.Rules, d.Case.Groups) {
-		n += len(pushes.FindAllString(l, -1))
+		pushed += len(pushes.FindAllString(l, -1))
+		times += len(again.FindAllString(l, -1))
 	}
-	return n > 2
+	return tags+pushed*times > 2
 }
 
 // classify names a difference if it is a known one.

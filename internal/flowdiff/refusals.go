@@ -118,7 +118,7 @@ func refusalsByOVS() []knownRefusalRow {
 			"Open vSwitch refuses to set ports that a later fragment has not; Weft has nothing to set",
 		},
 		{
-			byOVS, `OFPBAC_MATCH_INCONSISTENT`, `mod_nw_(ttl|ecn)`,
+			byOVS, `OFPBAC_MATCH_INCONSISTENT|lacks correct prerequisites`, `mod_nw_(ttl|ecn)`,
 			"Open vSwitch lets mod_nw_src and others into rules that do not match IP, but not these two",
 		},
 		{
