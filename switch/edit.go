@@ -68,7 +68,7 @@ func editNetwork(p *packet.Packet, op *flowtable.Op) {
 	case flowtable.OpSetTPDst:
 		p.SetTPDst(uint16(v), uint16(mask))
 	case flowtable.OpSetARPOp:
-		p.SetARPOp(uint16(v), uint16(mask))
+		p.SetARPOp(uint16(v), uint16(mask)|0xff00) // rules know 8 bits of it (ovs-fields(7)); the others become 0
 	case flowtable.OpSetARPSPA:
 		p.SetARPSPA(uint32(v), uint32(mask))
 	case flowtable.OpSetARPTPA:

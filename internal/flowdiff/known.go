@@ -1,6 +1,7 @@
 package flowdiff
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"regexp"
@@ -50,8 +51,18 @@ func knownDifferences() []knownDifference {
 		},
 		{
 			"rewritten stump of ARP",
-			"Open vSwitch writes the fields of an ARP packet that is cut off, behind its end too; Weft leaves it alone",
+			"Open vSwitch writes the fields of an ARP packet that is cut off, behind its end too, or is of other addresses than " +
+				"those of Ethernet and IPv4; Weft leaves it alone",
 			func(_ *Harness, d *Difference) bool { return d.equalAfter(withoutARP(etARP, false)) },
+		},
+		{
+			"several at once",
+			"two or more of the differences above, in one frame",
+			func(_ *Harness, d *Difference) bool {
+				return d.equalAfter(func(f []byte) []byte {
+					return withoutSum(withoutARP(etRARP, true)(withoutARP(etARP, false)(withoutDEI(f))))
+				})
+			},
 		},
 		{
 			"headers longer than a window",
@@ -199,12 +210,17 @@ func withoutSum(f []byte) []byte {
 	return f
 }
 
-// withoutARP zeroes what rules can set in a frame of ARP or RARP that is whole, or that is not.
+// withoutARP zeroes what rules can set in a frame of ARP or RARP that is a whole one of Ethernet and IPv4, or that is not.
 func withoutARP(etherType uint16, whole bool) func([]byte) []byte {
 	const header, operation = 28, 6 // RFC 826
+	kind := []byte{0, 1, 8, 0, 6, 4}
 	return func(f []byte) []byte {
 		at := 14 + 4*tagsOf(f)
-		if len(f) < at || binary.BigEndian.Uint16(f[at-2:]) != etherType || (len(f) >= at+header) != whole {
+		if len(f) >= at+8 && hasLength(f) && bytes.Equal(f[at:at+6], []byte{0xaa, 0xaa, 3, 0, 0, 0}) {
+			at += 8 // LLC and SNAP
+		}
+		if len(f) < at || binary.BigEndian.Uint16(f[at-2:]) != etherType ||
+			(len(f) >= at+header && bytes.HasPrefix(f[at:], kind)) != whole {
 			return f
 		}
 		f = slices.Clone(f)

@@ -118,6 +118,10 @@ func refusalsByOVS() []knownRefusalRow {
 			"Open vSwitch refuses to set ports that a later fragment has not; Weft has nothing to set",
 		},
 		{
+			byOVS, `OFPBAC_MATCH_INCONSISTENT|lacks correct prerequisites`, `(push|pop)_mpls.*write_actions\(.*(set|mod|load|move|dec)`,
+			"Open vSwitch checks write_actions against the packet as the actions before leave it; Weft against the match",
+		},
+		{
 			byOVS, `OFPBAC_MATCH_INCONSISTENT|lacks correct prerequisites`, `mod_nw_(ttl|ecn)`,
 			"Open vSwitch lets mod_nw_src and others into rules that do not match IP, but not these two",
 		},
