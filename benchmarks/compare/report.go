@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -205,10 +203,7 @@ func (r *report) failure() error {
 			failed = append(failed, s.Name)
 		}
 	}
-	if failed == nil {
-		return nil
-	}
-	return errors.New("no figures for " + strings.Join(failed, ", "))
+	return rig.NoFigures(failed)
 }
 
 func (r *report) print(out io.Writer) {

@@ -6,7 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strings"
+
+	"weft/benchmarks/rig"
 )
 
 // work is what a switch has to do.
@@ -142,19 +143,7 @@ func chooseScenarios(list string) ([]scenario, error) {
 	if list == "quick" {
 		return slices.DeleteFunc(all, func(s scenario) bool { return !s.quick }), nil
 	}
-	var chosen []scenario
-	for _, name := range strings.Split(list, ",") {
-		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
-		if i < 0 {
-			var names []string
-			for _, s := range all {
-				names = append(names, s.name)
-			}
-			return nil, fmt.Errorf("-scenarios: %q is none of all, quick, %s", name, strings.Join(names, ", "))
-		}
-		chosen = append(chosen, all[i])
-	}
-	return chosen, nil
+	return rig.Choose(all, func(s *scenario) string { return s.name }, list, "all", "quick")
 }
 
 // addOther puts the other weft beside weft in every scenario that has one of this label.

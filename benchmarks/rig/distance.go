@@ -138,18 +138,18 @@ func (p *Prober) run(i int) {
 	}
 }
 
-// OnCPU runs f on a thread that stays on one CPU meanwhile.
-func OnCPU(cpu int, f func() error) error {
+// OnCPU runs f on a thread that stays on one CPU meanwhile. The thread outlives it, for the same reason as a Prober's.
+func OnCPU(cpu int, f func() error) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cpus, err := sys.Affinity(0)
-	if err == nil {
-		err = sys.SetAffinity(0, []int{cpu})
-	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = sys.SetAffinity(0, cpus) }() // as it was
+	defer func() { err = errors.Join(err, sys.SetAffinity(0, cpus)) }()
+	if err := sys.SetAffinity(0, []int{cpu}); err != nil {
+		return err
+	}
 	return f()
 }
 

@@ -3,10 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
+	"weft/benchmarks/rig"
 	"weft/internal/sys"
 	"weft/vhostuser/vhosttest"
 )
@@ -155,27 +155,19 @@ func (r *running) end() (*outcome, error) {
 	return &r.out, nil
 }
 
-// onCPU runs f on a thread pinned to the load's CPU. The thread must outlive it: a program that it happens to have
-// started before is killed when it ends (PR_SET_PDEATHSIG, prctl(2), means the thread and not the process).
-func (l *load) onCPU(f func() error) (err error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cpus, err := sys.Affinity(0)
-	if err != nil {
-		return err
-	}
-	slack, err := sys.TimerSlack()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, sys.SetAffinity(0, cpus), sys.SetTimerSlack(slack)) }()
-	if err := sys.SetAffinity(0, []int{l.cpu}); err != nil {
-		return err
-	}
-	if err := sys.SetTimerSlack(1); err != nil {
-		return err
-	}
-	return f()
+// onCPU runs f on the load's CPU, where it may sleep for a microsecond.
+func (l *load) onCPU(f func() error) error {
+	return rig.OnCPU(l.cpu, func() (err error) {
+		slack, err := sys.TimerSlack()
+		if err != nil {
+			return err
+		}
+		if err := sys.SetTimerSlack(1); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, sys.SetTimerSlack(slack)) }()
+		return f()
+	})
 }
 
 func (l *load) run(out *outcome) error {

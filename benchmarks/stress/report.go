@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -161,10 +159,7 @@ func (r *report) failure() error {
 			failed = append(failed, s.Name)
 		}
 	}
-	if failed == nil {
-		return nil
-	}
-	return errors.New("no figures for " + strings.Join(failed, ", "))
+	return rig.NoFigures(failed)
 }
 
 func (r *report) print(out io.Writer) {

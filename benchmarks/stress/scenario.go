@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
+
+	"weft/benchmarks/rig"
 )
 
 // roundFunc measures once, with directory dir for its files, which does not exist yet.
@@ -68,17 +69,5 @@ func chooseScenarios(list string) ([]scenario, error) {
 	if list == "all" {
 		return slices.DeleteFunc(all, func(s scenario) bool { return s.extra }), nil
 	}
-	var chosen []scenario
-	for _, name := range strings.Split(list, ",") {
-		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
-		if i < 0 {
-			var names []string
-			for _, s := range all {
-				names = append(names, s.name)
-			}
-			return nil, fmt.Errorf("-scenarios: %q is none of all, %s", name, strings.Join(names, ", "))
-		}
-		chosen = append(chosen, all[i])
-	}
-	return chosen, nil
+	return rig.Choose(all, func(s *scenario) string { return s.name }, list, "all")
 }
