@@ -12,7 +12,7 @@ import (
 func BenchmarkIteration(b *testing.B) {
 	for _, queues := range []int{1, 8} {
 		b.Run(fmt.Sprintf("queues=%d", queues), func(b *testing.B) {
-			th := &thread{batch: packet.NewBatch(nil), gapLimits: limitsAt(2_000_000_000)}
+			th := &thread{turn: noTurn(), batch: packet.NewBatch(nil), gapLimits: limitsAt(2_000_000_000)}
 			list := &queueList{}
 			for range queues - 1 {
 				port, err := memport.New(memport.Config{})

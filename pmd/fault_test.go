@@ -315,13 +315,16 @@ func waitFault(t *testing.T, faults <-chan Fault) Fault {
 // TestOtherPanicsEndTheProcess runs this test binary again with a processor that panics, and reads what it leaves.
 func TestOtherPanicsEndTheProcess(t *testing.T) {
 	const variable = "WEFT_PMD_TEST_PANIC"
+	var m *Manager
 	panics := map[string]func(*packet.Batch){
 		"a programmer's own": func(*packet.Batch) { panic("mistake 4711") },
 		"index out of range": func(b *packet.Batch) { b.Packet(-1 + b.Len() - 1).Len() },
 		"nil pointer":        func(*packet.Batch) { var p *[1]int; p[0] = 1 },
+		"waits for itself":   func(*packet.Batch) { m.Synchronize() },
 	}
 	if kind := os.Getenv(variable); kind != "" {
-		m, err := New(simulated(t), Config{CPUs: []int{1}, Idle: napping}, func(_, _, _ int) Processor {
+		var err error
+		m, err = New(simulated(t), Config{CPUs: []int{1}, Idle: napping}, func(_, _, _ int) Processor {
 			return processFunc(panics[kind])
 		}, nil)
 		if err != nil {
@@ -333,8 +336,9 @@ func TestOtherPanicsEndTheProcess(t *testing.T) {
 	}
 	for kind, message := range map[string]string{
 		"a programmer's own": "mistake 4711",
-		"index out of range": "index out of range",
+		"index out of range": "boundsError", // Go does not call the method Error of what is raised while a turn is held
 		"nil pointer":        "nil pointer dereference",
+		"waits for itself":   "Synchronize was called on a PMD thread",
 	} {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestOtherPanicsEndTheProcess$")
 		cmd.Env = append(os.Environ(), variable+"="+kind)

@@ -74,12 +74,13 @@ type threadCounters struct {
 	naps, faults       uint64
 }
 
-// loop polls until it is told to stop. Nothing in it allocates, blocks, logs or looks at a clock but the TSC. The only
-// thing that outlives an iteration is the idle back-off.
+// loop polls until it is told to stop. Nothing in it allocates, blocks, logs or looks at a clock but the TSC, and the
+// scheduler does not take its turn away (see turn). The only thing that outlives an iteration is the idle back-off.
 func (t *thread) loop() {
 	b, iteration := t.batch, t.iterations.Load()
 	empty, nap := 0, int64(firstNap)
 	last := sys.Cycles()
+	t.turn.hold(last)
 	for {
 		// The quiescent point: nothing found in an earlier iteration is held any more, and what is published is read
 		// anew after it. The store is sequentially consistent (see Manager.Synchronize).
@@ -87,7 +88,11 @@ func (t *thread) loop() {
 		t.iterations.Store(iteration)
 		list := t.list.Load()
 		if list.stop {
+			t.turn.release()
 			return
+		}
+		if t.turn.asked(last) {
+			t.turn.answer(last)
 		}
 		received, idle, begun := 0, uint64(0), last
 		for _, q := range list.queues {
@@ -108,8 +113,7 @@ func (t *thread) loop() {
 			store(&q.cycles, q.cycles+spent)
 			store(&t.counters.busy, t.counters.busy+spent)
 		}
-		if received == 0 && idle == 0 {
-			// Every queue is suspended: without this, the next poll would be charged with all that time.
+		if received == 0 && idle == 0 { // every queue is suspended, and the next would be charged with all that time
 			now := sys.Cycles()
 			idle, last = now-last, now
 		}

@@ -342,6 +342,14 @@ func TestGOMAXPROCSLeavesRoomAndIsRestored(t *testing.T) {
 	if got, want := runtime.GOMAXPROCS(0), max(before, 5+spareProcs); got != want {
 		t.Errorf("with 5 PMD threads GOMAXPROCS is %d, want %d", got, want)
 	}
+	other, err := New(simulated(t), Config{CPUs: []int{1, 2}, Idle: napping}, discard, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := runtime.GOMAXPROCS(0), max(before, 7+spareProcs); got != want {
+		t.Errorf("with 7 PMD threads of two Managers GOMAXPROCS is %d, want %d", got, want)
+	}
+	other.Stop()
 	m.Stop()
 	if got := runtime.GOMAXPROCS(0); got != before {
 		t.Errorf("GOMAXPROCS was %d and is %d after Stop", before, got)

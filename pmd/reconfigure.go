@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"weft/internal/sys"
 	"weft/numa"
 )
 
@@ -37,10 +38,11 @@ func (m *Manager) Reconfigure(cfg Config) error {
 		}
 	}
 	added := slices.DeleteFunc(slices.Clone(cpus), func(c int) bool { return slices.Contains(cpusOf(keep), c) })
-	m.procs.reserve(len(keep) + len(leave) + len(added))
+	running := len(keep) + len(leave)
+	m.procs.reserve(running+len(added), running)
 	fresh, err := m.startThreads(added, append(slices.Clone(keep), leave...))
 	if err != nil {
-		m.procs.reserve(len(keep) + len(leave))
+		m.procs.reserve(running, running)
 		return err
 	}
 	exclusive := m.cfg.Exclusive
@@ -51,7 +53,7 @@ func (m *Manager) Reconfigure(cfg Config) error {
 	m.settleQueues(threads, leave, len(added) > 0)
 	m.endThreads(leave)
 	m.threads.Store(&threads)
-	m.procs.reserve(len(threads))
+	m.procs.reserve(len(threads), len(threads))
 	switch {
 	case cfg.Exclusive:
 		m.confine(without(m.allowed, cpus), threads)
@@ -102,7 +104,7 @@ func (m *Manager) startThreads(cpus []int, beside []*thread) ([]*thread, error) 
 	for _, cpu := range cpus {
 		t := &thread{
 			id: freeID(all), cpu: cpu, node: m.topo.NodeOfCPU(cpu), topo: m.topo,
-			clock: newTSCClock(m.tscHz), gapLimits: limitsAt(m.tscHz),
+			tscHz: m.tscHz, clock: newTSCClock(m.tscHz), gapLimits: limitsAt(m.tscHz),
 			newProcessor: m.newProcessor, onFault: m.onFault,
 			started: make(chan error, 1), done: make(chan struct{}),
 		}
@@ -116,6 +118,9 @@ func (m *Manager) startThreads(cpus []int, beside []*thread) ([]*thread, error) 
 			m.endThreads(fresh)
 			m.threads.Store(&beside)
 			return nil, fmt.Errorf("pmd: start the thread on CPU %d: %w", cpu, err)
+		}
+		if t.turnLost != nil {
+			m.log.Warn("Go's scheduler will stop this PMD thread a hundred times a second", "cpu", t.cpu, "error", t.turnLost)
 		}
 		m.log.Info("PMD thread started", "thread", t.id, "cpu", t.cpu, "node", t.node, "tid", t.tid)
 	}
@@ -151,7 +156,7 @@ func (m *Manager) confine(cpus []int, threads []*thread) {
 }
 
 // spareProcs is how many of Go's Ps there are to be beside one for each PMD thread, which never lets go of its own: one
-// for the control side to run on, and one at hand for a PMD thread that the runtime preempted.
+// for the control side to run on, and one at hand for a PMD thread that answered a request of the scheduler.
 const spareProcs = 2
 
 // procReserve raises GOMAXPROCS when PMD threads would leave too little of it.
@@ -160,18 +165,14 @@ type procReserve struct {
 	set      int // as set
 }
 
-// reserve makes room for so many PMD threads.
-func (r *procReserve) reserve(threads int) {
-	now := runtime.GOMAXPROCS(0)
-	if r.original == 0 {
-		r.original = now
-	} else if now != r.set {
-		return // somebody else changed it: it is theirs
+// reserve makes room for so many PMD threads instead of those that hold their turn now, and for those of other Managers.
+// Whoever changed GOMAXPROCS meanwhile: with too few Ps everything but PMD threads would stand still.
+func (r *procReserve) reserve(threads, now int) {
+	if procs := runtime.GOMAXPROCS(0); procs != r.set {
+		r.original = procs
 	}
-	r.set = max(r.original, threads+spareProcs)
-	if r.set != now {
-		runtime.GOMAXPROCS(r.set)
-	}
+	r.set = max(r.original, max(sys.TurnsTaken()-now, 0)+threads+spareProcs)
+	runtime.GOMAXPROCS(r.set) // also when it is that already: the runtime then does not follow a CPU limit that changes
 }
 
 // restore undoes what reserve did.

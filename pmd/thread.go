@@ -21,11 +21,13 @@ type thread struct {
 	// Constant once started.
 	id, cpu, node int
 	tid           int
+	tscHz         uint64
 	clock         tscClock
 	topo          *numa.Topology
 	gapLimits     gapLimits
 	newProcessor  func(thread, cpu, node int) Processor
 	onFault       func(f *Fault) (owned bool)
+	turnLost      error         // why the scheduler takes the thread's turn as it likes
 	started       chan error    // one answer: running, or why not
 	done          chan struct{} // closed when the thread is through with everything
 
@@ -46,6 +48,7 @@ type thread struct {
 	// Private to the thread.
 	processor Processor
 	batch     *packet.Batch
+	turn      turn
 	current   *polledQueue // being polled
 	stage     Stage
 }
@@ -94,6 +97,9 @@ func (t *thread) run(onThread func()) {
 		defer closer.Close()
 	}
 	debug.SetPanicOnFault(true)
+	if t.turn, t.turnLost = takeTurn(t.tscHz); t.turnLost == nil {
+		defer t.turn.drop()
+	}
 	t.started <- nil
 	for !t.poll() {
 	}

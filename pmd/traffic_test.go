@@ -171,7 +171,7 @@ func TestLoopAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	th := &thread{batch: packet.NewBatch(nil), processor: newForward(map[uint32]*memport.TxQueue{3: port.Tx(0)})}
+	th := &thread{turn: noTurn(), batch: packet.NewBatch(nil), processor: newForward(map[uint32]*memport.TxQueue{3: port.Tx(0)})}
 	stop := &queueList{stop: true}
 	rounds := 0
 	last := &fakeRx{receive: func(*packet.Batch) int {

@@ -361,15 +361,17 @@ func TestDeviceIsClosedAfterItsLastTransmit(t *testing.T) {
 	r := newRig(t)
 	r.apply(threePorts("in_port=a,actions=b"))
 	d := r.dev("b")
-	d.mu.Lock()
-	d.gate = &gateQueue{TxQueue: d.Tx(0), entered: make(chan struct{}, 8), open: make(chan struct{})}
-	d.mu.Unlock()
+	gate := closeGate(t, d)
 	d.setActive([]bool{false}, nil) // the thread has no receive queue of b to lose
 	r.reconcile()
 	if !r.dev("a").Inject(0, frame(9, 1, 64)) {
 		t.Fatal("full")
 	}
-	<-d.gate.entered
+	for deadline := time.Now().Add(10 * time.Second); !gate.entered.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the frame did not reach the gate in 10 s")
+		}
+	}
 	done := make(chan error)
 	go func() { done <- r.DelPort("b") }()
 	time.Sleep(50 * time.Millisecond)
@@ -379,7 +381,7 @@ func TestDeviceIsClosedAfterItsLastTransmit(t *testing.T) {
 	if closed {
 		t.Error("closed while a PMD thread transmits")
 	}
-	close(d.gate.open)
+	gate.open.Store(true)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -288,8 +288,12 @@ func (w *worker) transmit(o *out, b *packet.Batch, idx []uint8) {
 		w.sending = 0
 		return
 	}
+	if !o.lock.lock() {
+		w.current.stats.packets.Drop(packet.DropQueueBusy, uint64(len(idx)))
+		w.sending = 0
+		return
+	}
 	w.held = o.lock
-	o.lock.lock()
 	o.tx.Transmit(b, idx)
 	o.lock.unlock()
 	w.held, w.sending = nil, 0

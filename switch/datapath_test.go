@@ -525,3 +525,17 @@ func (r *rig) totals() totals {
 
 // settle waits until every batch that was received has been processed.
 func (r *rig) settle() { r.synchronize() }
+
+func TestATransmitQueueThatStaysBusyIsGivenUp(t *testing.T) {
+	var l txLock
+	if !l.lock() {
+		t.Fatal("a free lock was not to be had")
+	}
+	if l.lock() {
+		t.Fatal("a lock was had twice")
+	}
+	l.unlock()
+	if !l.lock() {
+		t.Error("the lock was not to be had after it was given back")
+	}
+}

@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,17 +71,29 @@ type memDevice struct {
 	gate     *gateQueue // when set, the only transmit queue
 }
 
-// gateQueue is a transmit queue that holds its caller until it is opened.
+// gateQueue is a transmit queue that holds its caller until it is opened. The caller, a PMD thread, must not block. So a
+// collection of garbage would wait for it, and the test for the collection: see closeGate.
 type gateQueue struct {
 	TxQueue
-	entered chan struct{} // one for each Transmit
-	open    chan struct{}
+	entered, open atomic.Bool
 }
 
 func (q *gateQueue) Transmit(b *packet.Batch, idx []uint8) {
-	q.entered <- struct{}{}
-	<-q.open
+	q.entered.Store(true)
+	for !q.open.Load() {
+	}
 	q.TxQueue.Transmit(b, idx)
+}
+
+// closeGate puts a gate before a device's transmit queue. There are no collections until the test ends.
+func closeGate(t *testing.T, d *memDevice) *gateQueue {
+	percent := debug.SetGCPercent(-1)
+	t.Cleanup(func() { debug.SetGCPercent(percent) })
+	runtime.GC() // and none is under way
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gate = &gateQueue{TxQueue: d.Tx(0)}
+	return d.gate
 }
 
 func (d *memDevice) Queues() Queues {

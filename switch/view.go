@@ -73,11 +73,18 @@ type txLock struct {
 	_     [60]byte
 }
 
-func (l *txLock) lock() {
-	for !l.state.CompareAndSwap(0, 1) {
-		for l.state.Load() != 0 { // spin on a shared copy of the cache line
+// lockSpins is some hundred milliseconds: longer than the kernel keeps a thread off its CPU that shares it with another.
+const lockSpins = 1 << 27
+
+// lock takes the lock, or gives up after lockSpins: the thread that has it was stopped, by the kernel, or by Go's
+// scheduler after a memory fault, and this one must not stand still for as long as that takes.
+func (l *txLock) lock() bool {
+	for range lockSpins {
+		if l.state.Load() == 0 && l.state.CompareAndSwap(0, 1) { // spins on a shared copy of the cache line
+			return true
 		}
 	}
+	return false
 }
 
 func (l *txLock) unlock() { l.state.Store(0) }

@@ -71,6 +71,7 @@ weft_bridge_dropped_packets_total{bridge="br0",reason="no_clone"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_match"} 3
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_output"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="no_such_port"} 0
+weft_bridge_dropped_packets_total{bridge="br0",reason="queue_busy"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="reserved_multicast"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="resubmit_limit"} 0
 weft_bridge_dropped_packets_total{bridge="br0",reason="rule"} 0

@@ -19,7 +19,7 @@ var (
 	bridgeReasons = []packet.DropReason{
 		packet.DropNoMatch, packet.DropByRule, packet.DropNoOutput, packet.DropHairpin,
 		packet.DropHeadroom, packet.DropResubmitLimit, packet.DropNoSuchPort, packet.DropMeter, packet.DropNoClone,
-		packet.DropVLAN, packet.DropBadTag, packet.DropFragment, packet.DropTooManyLabels,
+		packet.DropVLAN, packet.DropBadTag, packet.DropFragment, packet.DropTooManyLabels, packet.DropQueueBusy,
 		packet.DropReservedMulticast, packet.DropHeaderTooLong, packet.DropMemoryFault,
 	}
 )

@@ -35,6 +35,7 @@ const (
 	DropBadTag
 	DropFragment
 	DropTooManyLabels
+	DropQueueBusy
 
 	// NumDropReasons is how many there are.
 	NumDropReasons = iota
@@ -65,6 +66,7 @@ var dropTexts = [NumDropReasons]struct{ name, sentence string }{
 	DropBadTag:            {"bad_tag", "the frame ends within its VLAN tag"},
 	DropTooManyLabels:     {"too_many_labels", "a label was pushed or popped on a stack of more than rules can look at"},
 	DropHeaderTooLong:     {"header_too_long", "rules look at the transport header, and extension headers push it out of reach"},
+	DropQueueBusy:         {"queue_busy", "another PMD thread had the outgoing queue for a tenth of a second: was it stopped?"},
 	DropReservedMulticast: {"reserved_multicast", "NORMAL does not forward 01:80:c2:00:00:0x (spanning tree, LACP, LLDP)"},
 }
 

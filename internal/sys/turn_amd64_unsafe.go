@@ -1,0 +1,164 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Turn is one goroutine's hold on the CPU time that Go's scheduler gave it. The scheduler asks a goroutine that has run
+// for 10 ms to make room for another, and one that is locked to its thread then waits for a second thread of the process to
+// hand the turn back, some microseconds if that finds a free CPU at once, milliseconds if not. While a turn is held
+// nothing takes it away: the scheduler's requests are counted, and the goroutine answers them when it sees fit, by
+// releasing the turn and calling runtime.Gosched. It must answer those that are repeated at once: a stop-the-world asks
+// every 100 us, and everybody else stands still until it is answered.
+//
+// While it holds its turn a goroutine must not block. A panic then ends the process with "panic holding locks", except
+// that a memory fault (SIGBUS, SIGSEGV) releases the turn before Go makes a panic of it.
+//
+// How: runtime.procPin, and a handler before Go's own for the signal by which Go's scheduler asks (SIGURG, since Go 1.14)
+// and those of memory faults.
+//
+// Concurrency: only the goroutine that took the turn uses it; signal handlers on its thread write asked and held.
+type Turn struct {
+	g     uintptr // identifies the goroutine; 0: the turn is free
+	held  uint64
+	asked uint64
+	_     [40]byte
+}
+
+// maxTurns is how many goroutines can have a turn: more than there are CPUs in a machine.
+const maxTurns = 1024
+
+// turnTable is shared with the signal handlers. It lies outside Go's heap, at a fixed address.
+type turnTable struct {
+	state atomic.Uint64 // 0 before the handlers are installed, 1 meanwhile, 2 afterwards
+	used  atomic.Uint64 // turns from here on were never taken
+	// The handlers that Go's runtime had installed, and the entry of runtime.procUnpin.
+	preempt, bus, segv, unpin uintptr
+
+	_     [16]byte
+	turns [maxTurns]Turn
+}
+
+func theTurns() *turnTable
+func currentG() uintptr
+func handlers() (preempt, fault uintptr)
+
+//go:linkname procPin runtime.procPin
+func procPin() int
+
+//go:linkname procUnpin runtime.procUnpin
+func procUnpin()
+
+// errNoTurns says that the runtime was told not to send what a Turn counts.
+var errNoTurns = errors.New("GODEBUG has asyncpreemptoff=1, with which the scheduler cannot ask for a turn")
+
+// TakeTurn gives the calling goroutine, which must be locked to its thread, a turn, not yet held. Drop it.
+func TakeTurn() (*Turn, error) {
+	if strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1") {
+		return nil, errNoTurns
+	}
+	t := theTurns()
+	if err := t.install(); err != nil {
+		return nil, err
+	}
+	for i := range t.turns {
+		turn := &t.turns[i]
+		if !atomic.CompareAndSwapUintptr(&turn.g, 0, currentG()) {
+			continue
+		}
+		turn.held, turn.asked = 0, 0
+		for used := t.used.Load(); used < uint64(i+1) && !t.used.CompareAndSwap(used, uint64(i+1)); {
+			used = t.used.Load()
+		}
+		return turn, nil
+	}
+	return nil, fmt.Errorf("all of %d turns are taken", maxTurns)
+}
+
+// TurnsTaken is how many goroutines of the process have a turn.
+func TurnsTaken() (n int) {
+	t := theTurns()
+	for i := range t.used.Load() {
+		if atomic.LoadUintptr(&t.turns[i].g) != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Drop gives the turn back, which is not held.
+func (t *Turn) Drop() { atomic.StoreUintptr(&t.g, 0) }
+
+// Hold holds the turn. A memory fault releases it.
+func (t *Turn) Hold() {
+	procPin()
+	atomic.StoreUint64(&t.held, 1)
+}
+
+// Release lets the scheduler take the turn again.
+func (t *Turn) Release() {
+	atomic.StoreUint64(&t.held, 0)
+	procUnpin()
+}
+
+// Asked is how often the scheduler has asked for the turn.
+func (t *Turn) Asked() uint64 { return atomic.LoadUint64(&t.asked) }
+
+// install puts our handlers before those of Go's runtime, once.
+func (t *turnTable) install() error {
+	for !t.state.CompareAndSwap(0, 1) {
+		if t.state.Load() == 2 {
+			return nil
+		}
+		Pause() // another thread is about it
+	}
+	f := procUnpin
+	// SAFETY: a func value points to a word that holds the entry of its code.
+	t.unpin = **(**uintptr)(unsafe.Pointer(&f))
+	preempt, fault := handlers()
+	for _, s := range []struct {
+		signal  unix.Signal
+		handler uintptr
+		before  *uintptr
+	}{{unix.SIGURG, preempt, &t.preempt}, {unix.SIGBUS, fault, &t.bus}, {unix.SIGSEGV, fault, &t.segv}} {
+		if err := chainHandler(s.signal, s.handler, s.before); err != nil {
+			t.state.Store(0)
+			return err
+		}
+	}
+	t.state.Store(2)
+	return nil
+}
+
+// sigaction is what rt_sigaction(2) takes on amd64.
+type sigaction struct {
+	handler, flags, restorer uintptr
+	mask                     uint64
+}
+
+// chainHandler installs a handler with the flags, the mask and the restorer of the present one, which it stores before.
+func chainHandler(signal unix.Signal, handler uintptr, before *uintptr) error {
+	var a sigaction
+	// SAFETY: the kernel fills and reads a, which lives on this stack during the calls.
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(signal), 0, uintptr(unsafe.Pointer(&a)),
+		unsafe.Sizeof(a.mask), 0, 0)
+	if errno == 0 && a.handler != handler {
+		if a.handler <= 1 { // SIG_DFL, SIG_IGN
+			return fmt.Errorf("signal %v has no handler of Go's runtime to go before", signal)
+		}
+		*before, a.handler = a.handler, handler
+		_, _, errno = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(signal), uintptr(unsafe.Pointer(&a)), 0,
+			unsafe.Sizeof(a.mask), 0, 0)
+	}
+	if errno != 0 {
+		return fmt.Errorf("signal %v: %w", signal, os.NewSyscallError("rt_sigaction", errno))
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package sys
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// waits is how often the calling thread has waited for anything.
+func waits(t *testing.T) int64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		t.Fatal(err)
+	}
+	return u.Nvcsw
+}
+
+// withTurn runs f on a goroutine that has a turn.
+func withTurn(t *testing.T, f func(turn *Turn)) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		turn, err := TakeTurn()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer turn.Drop()
+		f(turn)
+	}()
+	<-done
+}
+
+func spin(d time.Duration) {
+	for begun := time.Now(); time.Since(begun) < d; {
+		runtime.KeepAlive(make([]byte, 0))
+	}
+}
+
+func TestTurnThatIsHeldIsNotTaken(t *testing.T) {
+	const long = time.Second
+	withTurn(t, func(turn *Turn) {
+		before := waits(t)
+		spin(long)
+		if n := waits(t) - before; n < 3 {
+			t.Errorf("a turn that is not held was taken %d times in %v: what is tested here does not happen", n, long)
+		}
+		before, asked := waits(t), turn.Asked()
+		turn.Hold()
+		spin(long)
+		turn.Release()
+		if n := waits(t) - before; n != 0 {
+			t.Errorf("the thread waited %d times while it held its turn", n)
+		}
+		if n := turn.Asked() - asked; n < 3 {
+			t.Errorf("the scheduler asked %d times in %v", n, long)
+		}
+	})
+}
+
+// TestStopTheWorldIsAnswered collects garbage while a goroutine holds its turn and answers only repeated requests.
+func TestStopTheWorldIsAnswered(t *testing.T) {
+	var collected atomic.Int32
+	go func() {
+		for range 10 {
+			runtime.GC()
+			collected.Add(1)
+		}
+	}()
+	withTurn(t, func(turn *Turn) {
+		turn.Hold()
+		asked := turn.Asked()
+		for begun := time.Now(); collected.Load() < 10 && time.Since(begun) < 20*time.Second; {
+			if turn.Asked()-asked >= 2 {
+				turn.Release()
+				runtime.Gosched()
+				turn.Hold()
+				asked = turn.Asked()
+			}
+		}
+		turn.Release()
+	})
+	if n := collected.Load(); n != 10 {
+		t.Errorf("%d of 10 collections came to an end in 20 s", n)
+	}
+}
+
+// TestMemoryFaultReleasesTheTurn has faults of both kinds while a turn is held.
+func TestMemoryFaultReleasesTheTurn(t *testing.T) {
+	file, err := os.Create(t.TempDir() + "/empty")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	empty, err := unix.Mmap(int(file.Fd()), 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(empty) }()
+	forbidden, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(forbidden) }()
+	var sink byte
+	var none *[8]byte
+	for name, touch := range map[string]func(){
+		"SIGBUS": func() { sink += empty[0] }, "SIGSEGV": func() { sink += forbidden[0] }, "nil": func() { sink += none[3] },
+	} {
+		withTurn(t, func(turn *Turn) {
+			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+			for range 100 {
+				err := faultOf(func() { turn.Hold(); touch() })
+				if err == nil || !strings.Contains(err.Error(), "invalid memory address") {
+					t.Fatalf("%s: the panic was %v", name, err)
+				}
+				if turn.held != 0 {
+					t.Fatalf("%s: the turn is held", name)
+				}
+			}
+			before := waits(t)
+			spin(time.Second)
+			if waits(t) == before {
+				t.Errorf("%s: nothing took the turn afterwards: the thread is pinned still", name)
+			}
+		})
+	}
+}
+
+// faultOf is what f panics with.
+func faultOf(f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			e, is := r.(runtime.Error)
+			if !is {
+				panic(r)
+			}
+			err = errors.New(e.Error())
+		}
+	}()
+	f()
+	return nil
+}
+
+func TestTurnsAreUsedAgain(t *testing.T) {
+	for range maxTurns + 1 {
+		withTurn(t, func(*Turn) {})
+	}
+	if n := theTurns().used.Load(); n > 16 {
+		t.Errorf("%d turns were used for one at a time", n)
+	}
+}
