@@ -174,25 +174,3 @@ func TestRulesAndAddressesExpire(t *testing.T) {
 		return n.FDB.Entries == 0 && n.FDB.Expired == 1 && n.Rules == 1
 	})
 }
-
-func BenchmarkProcess(b *testing.B) {
-	for _, rule := range []string{"actions=b", "actions=normal", "dl_dst=02:00:00:00:00:09,actions=b"} {
-		b.Run(rule, func(b *testing.B) {
-			r := newRig(b)
-			r.apply(threePorts(rule))
-			var frames [][]byte
-			for range 32 {
-				frames = append(frames, frame(9, 1, 64))
-			}
-			w, batch := r.batchOf("a", frames...)
-			for range 2 { // b learned
-				r.send("b", frame(1, 9, 64))
-			}
-			for b.Loop() {
-				w.Process(batch)
-				r.devices["b"].Tx(0).SetDown(true)
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/32, "ns/packet")
-		})
-	}
-}

@@ -3,6 +3,7 @@ package packet
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"testing"
 )
 
@@ -306,7 +307,7 @@ func TestBatchesDoNotAllocate(t *testing.T) {
 func BenchmarkWindow(b *testing.B) {
 	src, dst := make([]byte, 1<<20), make([]byte, 512)
 	for _, n := range []int{64, 96, 128, 192, 256} {
-		b.Run(string(rune('0'+n/100))+string(rune('0'+n/10%10))+string(rune('0'+n%10)), func(b *testing.B) {
+		b.Run(fmt.Sprintf("size=%d", n), func(b *testing.B) {
 			for i := range b.N {
 				copy(dst[:n], src[i*2048&(1<<20-1):])
 			}

@@ -116,12 +116,12 @@ func TestOnlyEventDescriptorsAreAccepted(t *testing.T) {
 func BenchmarkSignal(b *testing.B) {
 	fd := newEvent(b)
 	e := newNotifier(b).Event(fd)
-	b.Run("aio", func(b *testing.B) {
+	b.Run("by=aio", func(b *testing.B) {
 		for b.Loop() {
 			e.Signal()
 		}
 	})
-	b.Run("write", func(b *testing.B) {
+	b.Run("by=write", func(b *testing.B) {
 		for b.Loop() {
 			KickEvent(fd)
 		}

@@ -340,7 +340,7 @@ func TestBulkFunctionsDoNotAllocate(t *testing.T) {
 
 func BenchmarkDriver(b *testing.B) {
 	frames, _ := bursts()
-	b.Run("send and drain", func(b *testing.B) {
+	b.Run("guest=drains", func(b *testing.B) {
 		d := &loopback{g: newGuest(b, vhosttest.Config{RingSize: 256})}
 		for i := 0; i < b.N; i += 32 {
 			_, _ = d.g.Tx(0).SendBurst(frames)
@@ -350,7 +350,7 @@ func BenchmarkDriver(b *testing.B) {
 			}
 		}
 	})
-	b.Run("forward", func(b *testing.B) {
+	b.Run("guest=forwards", func(b *testing.B) {
 		d := &loopback{g: newGuest(b, vhosttest.Config{RingSize: 256})}
 		_, _ = d.g.Tx(0).SendBurst(frames)
 		for i := 0; i < b.N; i += 32 {
