@@ -10,15 +10,21 @@ BUILDVCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo 
 FUZZTIME ?= 30s
 # Arguments of the benchmark, see benchmarks/compare: make bench ARGS="-rounds 5 -seconds 10"
 ARGS ?=
+# The packages with Go benchmarks of the datapath. flowtable's loading of millions of rules is not of it, and takes minutes.
+BENCHED := ./internal/packet ./internal/sys ./flowtable/flow ./flowtable/classifier ./flowtable ./vhostuser/... \
+	./pmd ./pmd/memport ./switch ./benchmarks/instructions
+BENCH ?= Benchmark(Window|Signal|Extract|Exact|Lookup|Classify|Revalidate|Meter|Receive|Transmit|Driver|Iteration|Forward|LearnAndLookup|Process|Loop)$$
+BENCHTIME ?= 0.3s
+COUNT ?= 6
 E2E_TIMEOUT ?= 9m
 # The first run installs a Debian 13 for the guests, which may take most of this.
 I40E_TIMEOUT ?= 20m
 
 .PHONY: help build build-i40esim demo demo-stop test test-fast test-e2e test-i40e race lint fuzz fuzz-flow bench bench-quick \
-	bench-stress generate clean
+	bench-stress bench-instructions bench-go generate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the static binary bin/weft
 	@mkdir -p $(BIN)
@@ -82,6 +88,14 @@ bench-quick: build ## One round of the scenarios that tell most, in two minutes 
 bench-stress: build ## New flows, attacks on the classifier, millions of rules, rule changes under load (root; ARGS="-quick")
 	@go build -o $(BIN)/stress ./benchmarks/stress
 	@exec $(BIN)/stress -weft $(BIN)/weft $(ARGS)
+
+bench-instructions: ## Count a packet's instructions, one by one, and list the functions they are in (ARGS="-scenarios 64 -lines")
+	@mkdir -p $(BIN)
+	@go build -o $(BIN)/instructions ./benchmarks/instructions
+	@exec $(BIN)/instructions $(ARGS)
+
+bench-go: ## Go benchmarks of the datapath's parts COUNT (6) times, for benchstat; BENCH selects (make -s bench-go > new.txt)
+	@go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) $(BENCHED)
 
 generate: ## Run the code generators; afterwards git diff shows nothing
 	go generate ./...

@@ -62,7 +62,11 @@ var imports = map[string][]string{
 	"internal/e2e/i40e":       {"internal/e2e/...", "internal/sys", "internal/vfiouser", "pmd/i40e/i40esim/..."},
 	"benchmarks/rig":          {"internal/sys"},
 	"benchmarks/compare":      {"benchmarks/rig", "internal/e2e/..."},
-	"benchmarks/stress":       {"benchmarks/rig", "internal/e2e/...", "internal/sys", "switch/control", "vhostuser/vhosttest"},
+	"benchmarks/instructions": {
+		"benchmarks/rig", "switch", "pmd/memport", "vhostuser/virtq", "vhostuser/vhosttest", "flowtable/classbench",
+		"flowtable/flow", "flowtable/flowtest", "flowtable/ofctl", "numa", "internal/packet", "internal/sys",
+	},
+	"benchmarks/stress": {"benchmarks/rig", "internal/e2e/...", "internal/sys", "switch/control", "vhostuser/vhosttest"},
 }
 
 // testHelpers are packages for tests: every test file may import them, beside what its package may.

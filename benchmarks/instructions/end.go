@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"weft/pmd/memport"
+	vswitch "weft/switch"
+	"weft/vhostuser/vhosttest"
+	"weft/vhostuser/virtq"
+)
+
+const (
+	ringSize = 256
+	// frameRoom is what a frame may grow to on the way.
+	frameRoom = 64
+)
+
+// newEnd makes a port and its other end.
+func newEnd(s *scenario) (end, error) {
+	if s.wiring == inMemory {
+		p, err := memport.New(memport.Config{Queues: s.pairs, RingSize: ringSize})
+		if err != nil {
+			return nil, err
+		}
+		return &memory{p, make([]byte, memport.DefaultFrameSize)}, nil
+	}
+	return newGuest(s)
+}
+
+// guest is a virtual machine, whose rings the switch uses without a vhost-user session.
+type guest struct {
+	*vhosttest.Guest
+	rx []vswitch.RxQueue
+	tx []vswitch.TxQueue
+}
+
+func newGuest(s *scenario) (*guest, error) {
+	cfg := vhosttest.Config{
+		QueuePairs: s.pairs, RingSize: ringSize, Mergeable: s.wiring == mergeable, MaxFrame: s.size + frameRoom,
+		SlotSize: max(2048, s.size+frameRoom), RxBuffer: 2048,
+	}
+	v, err := vhosttest.NewGuest(cfg)
+	if err != nil {
+		return nil, err
+	}
+	g := &guest{Guest: v}
+	if err := g.attach(cfg.Mergeable); err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return g, nil
+}
+
+// attach gives the switch's queues the guest's rings.
+func (g *guest) attach(mergeable bool) error {
+	var regions []virtq.Region
+	for _, r := range g.Memory().Regions() {
+		regions = append(regions, virtq.Region(r))
+	}
+	mem, err := virtq.NewMemory(regions)
+	if err != nil {
+		return err
+	}
+	ring := func(q *vhosttest.Queue) (*virtq.Ring, error) {
+		desc, avail, used := q.Ring().Pointers()
+		return virtq.NewRing(virtq.RingConfig{
+			Size: q.Ring().Size(), Desc: desc, Avail: avail, Used: used, Memory: mem,
+			HeaderLen: g.HeaderLen(), Mergeable: mergeable,
+		})
+	}
+	broken := func() { panic("a guest broke its ring") }
+	for i := range g.Pairs() {
+		fromGuest, err := ring(g.Tx(i))
+		if err != nil {
+			return err
+		}
+		toGuest, err := ring(g.Rx(i))
+		if err != nil {
+			return err
+		}
+		rx, tx := virtq.NewRxQueue(broken, nil), virtq.NewTxQueue(broken)
+		rx.Attach(fromGuest)
+		tx.Attach(toGuest)
+		g.rx, g.tx = append(g.rx, rx), append(g.tx, tx)
+	}
+	return nil
+}
+
+func (g *guest) queues() ([]vswitch.RxQueue, []vswitch.TxQueue) { return g.rx, g.tx }
+func (g *guest) close() error                                   { return g.Close() }
+
+func (g *guest) take() (n int, err error) {
+	for i := range g.Pairs() {
+		some, _, err := g.Rx(i).Drain(ringSize)
+		if n += some; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (g *guest) send(pair int, frames [][]byte) error {
+	n, err := g.Tx(pair).SendBurst(frames)
+	if err == nil && n < len(frames) {
+		err = fmt.Errorf("%d of %d frames sent: %w", n, len(frames), vhosttest.ErrFull)
+	}
+	return err
+}
+
+// memory is a port in memory.
+type memory struct {
+	*memport.Port
+	buf []byte
+}
+
+func (m *memory) close() error { return nil }
+
+func (m *memory) queues() (rx []vswitch.RxQueue, tx []vswitch.TxQueue) {
+	for i := range m.Queues() {
+		rx, tx = append(rx, m.Rx(i)), append(tx, m.Tx(i))
+	}
+	return rx, tx
+}
+
+func (m *memory) take() (n int, _ error) {
+	for i := range m.Queues() {
+		for _, ok := m.Collect(i, m.buf); ok; _, ok = m.Collect(i, m.buf) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (m *memory) send(queue int, frames [][]byte) error {
+	for i, f := range frames {
+		if !m.Inject(queue, f) {
+			return fmt.Errorf("%d of %d frames sent: the ring is full", i, len(frames))
+		}
+	}
+	return nil
+}
