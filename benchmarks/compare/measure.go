@@ -119,7 +119,32 @@ func (c *comparison) measure(ctx context.Context, dir string, x *contender) (m m
 	if m.mean() < 0.001 {
 		return m, fmt.Errorf("nothing went through (%.0f packets per second)\n%s", 1e6*m.mean(), strings.Join(tails(g), "\n"))
 	}
-	return m, load.Quit(10 * time.Second)
+	return m, errors.Join(checkFrames(ctx, load, x.Work.Size), load.Quit(10*time.Second))
+}
+
+// checkFrames stops the load and looks whether every frame that it received was whole: a switch that cuts frames off, or
+// passes only pieces of them, is not fast.
+func checkFrames(ctx context.Context, load *testpmd.Testpmd, size int) error {
+	if _, err := load.Command(ctx, "stop"); err != nil { // packets and bytes are counted one after the other
+		return err
+	}
+	stats, err := load.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	return wholeFrames(stats, size)
+}
+
+// wholeFrames reports ports whose frames were not all of a size.
+func wholeFrames(stats [2]testpmd.PortStats, size int) error {
+	var errs []error
+	for i, s := range stats {
+		if s.RxPackets == 0 || s.RxBytes != s.RxPackets*uint64(size) {
+			errs = append(errs, fmt.Errorf("port %d of the load received %d frames with %d bytes in all, and not %d bytes each",
+				i, s.RxPackets, s.RxBytes, size))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // slices lets the traffic run, and looks at it and at the distance of the CPUs again and again.

@@ -225,7 +225,7 @@ func startOVS(ctx context.Context, b *bench) (running, error) {
 	}
 	v, err := ovs.Start(ctx, b.group, ovs.Config{
 		Dir: filepath.Join(b.dir, "ovs"), MainCPU: b.o.LoadCPU, PMDCPU: b.o.SwitchCPU,
-		Sockets: b.sockets[:], Names: []string{"v0", "v1"}, FlowsFile: rules,
+		Sockets: b.sockets[:], Names: []string{"v0", "v1"}, FlowsFile: rules, MTU: b.work.mtu(),
 	})
 	if err != nil {
 		return running{}, err
@@ -241,10 +241,21 @@ func startOVS(ctx context.Context, b *bench) (running, error) {
 	}, nil
 }
 
+// Buffers of testpmd as a switch for frames that a standard buffer does not hold.
+const (
+	jumboSpare = 216 // so that 9000 bytes make 9216, which is 9 KiB
+	jumboMbufs = 16384
+)
+
 func startTestpmd(ctx context.Context, b *bench) (running, error) {
-	t, err := testpmd.Start(ctx, b.group, testpmd.Config{
-		Name: "vhost", Sockets: b.sockets, Vhost: true, CPU: b.o.SwitchCPU, Queues: b.work.Queues,
-	})
+	cfg := testpmd.Config{
+		Name: "vhost", Sockets: b.sockets, Vhost: true, CPU: b.o.SwitchCPU, Queues: b.work.Queues, FrameBytes: b.work.Size,
+	}
+	if b.work.mtu() > 0 {
+		// A buffer for a whole frame, which is what Open vSwitch takes; as many as fit the memory that a standard run has.
+		cfg.MbufBytes, cfg.Mbufs = b.work.Size+jumboSpare, jumboMbufs
+	}
+	t, err := testpmd.Start(ctx, b.group, cfg)
 	if err != nil {
 		return running{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"weft/benchmarks/rig"
+	"weft/internal/e2e/testpmd"
 )
 
 // steady is a measurement at one rate and distance.
@@ -149,6 +150,26 @@ func TestScenariosAreWhole(t *testing.T) {
 			if !labels[b.Of] || !labels[b.To] {
 				t.Errorf("%s: a bar for %s and %s", s.name, b.Of, b.To)
 			}
+		}
+	}
+}
+
+func TestFramesMustBeWhole(t *testing.T) {
+	whole := testpmd.PortStats{RxPackets: 3, RxBytes: 27000}
+	if err := wholeFrames([2]testpmd.PortStats{whole, whole}, 9000); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []testpmd.PortStats{{}, {RxPackets: 3, RxBytes: 26999}, {RxPackets: 15, RxBytes: 27000}} {
+		if err := wholeFrames([2]testpmd.PortStats{whole, bad}, 9000); err == nil || !strings.Contains(err.Error(), "port 1") {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+func TestOnlyLongFramesNeedAnMTU(t *testing.T) {
+	for size, want := range map[int]int{64: 0, 1500: 0, 1514: 0, 9000: 9000} {
+		if got := (&work{Size: size}).mtu(); got != want {
+			t.Errorf("frames of %d bytes: MTU %d, want %d", size, got, want)
 		}
 	}
 }

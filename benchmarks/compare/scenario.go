@@ -22,6 +22,17 @@ type work struct {
 	CacheEntries int    `json:"cache_entries,omitempty"`       // Weft's, 0: its default
 }
 
+// maxStandard is the longest frame that switches pass without being told.
+const maxStandard = 1500 + 14
+
+// mtu is what a switch must be told to pass the frames, 0 for nothing.
+func (w *work) mtu() int {
+	if w.Size <= maxStandard {
+		return 0
+	}
+	return w.Size
+}
+
 // contender is a switch and its work.
 type contender struct {
 	Label string `json:"label"`
@@ -91,6 +102,12 @@ func frameScenarios() []scenario {
 			"1500", "1500-byte frames", among(port(1500), peerWeft, peerOVS, peerTestpmd),
 			[]bar{{peerWeft, peerOVS, 1.8}, {peerWeft, peerTestpmd, 1.5}},
 			true,
+		},
+		// Longer than a guest's buffer of 2 KiB, so that each frame takes five of them.
+		{
+			"9000", "9000-byte frames, over five mergeable buffers each", among(port(9000), peerWeft, peerOVS, peerTestpmd),
+			[]bar{{peerWeft, peerOVS, 1.8}},
+			false,
 		},
 	}
 }

@@ -32,6 +32,8 @@ type Config struct {
 	Flows   []string // in ovs-ofctl syntax
 	// FlowsFile has more rules, one a line. Without any rule, the bridge does NORMAL.
 	FlowsFile string
+	MTU       int // of the ports, 1500 if 0
+	MACs      int // addresses that the bridge learns at most, 8192 if 0
 }
 
 // OVS is a running instance.
@@ -97,13 +99,23 @@ func (o *OVS) startSwitch(ctx context.Context, g *host.Group) error {
 }
 
 func (o *OVS) configure(ctx context.Context) error {
-	if err := o.vsctl(ctx, "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev"); err != nil {
+	add := []string{"add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev"}
+	if o.cfg.MACs > 0 {
+		add = append(add, fmt.Sprintf("other_config:mac-table-size=%d", o.cfg.MACs))
+	}
+	if err := o.vsctl(ctx, add...); err != nil {
 		return err
 	}
 	for i, socket := range o.cfg.Sockets {
 		name := o.cfg.Names[i]
-		if err := o.vsctl(ctx, "add-port", bridge, name, "--", "set", "Interface", name, "type=dpdkvhostuserclient",
-			"options:vhost-server-path="+socket, fmt.Sprintf("ofport_request=%d", i+1)); err != nil {
+		add := []string{
+			"add-port", bridge, name, "--", "set", "Interface", name, "type=dpdkvhostuserclient",
+			"options:vhost-server-path=" + socket, fmt.Sprintf("ofport_request=%d", i+1),
+		}
+		if o.cfg.MTU > 0 {
+			add = append(add, fmt.Sprintf("mtu_request=%d", o.cfg.MTU))
+		}
+		if err := o.vsctl(ctx, add...); err != nil {
 			return err
 		}
 	}
@@ -201,6 +213,15 @@ func waitFile(ctx context.Context, path string, p *host.Process) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// Learned is how many MAC addresses the bridge knows.
+func (o *OVS) Learned(ctx context.Context) (int, error) {
+	text, err := o.Appctl(ctx, "fdb/stats-show", bridge)
+	if err != nil {
+		return 0, err
+	}
+	return parseLearned(text)
 }
 
 // Appctl sends ovs-vswitchd a command of ovs-appctl(8) and returns the answer.

@@ -2,6 +2,7 @@ package ovs
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"regexp"
 	"strconv"
@@ -49,4 +50,15 @@ func parsePMDStats(text string) PMDStats {
 		return v
 	}
 	return PMDStats{find(cyclesLine), find(idleLine) / 100, find(lookupsLine), find(upcallsLine)}
+}
+
+// learnedLine is of fdb/stats-show.
+var learnedLine = regexp.MustCompile(`Current/maximum MAC entries in the table: ([0-9]+)/`)
+
+func parseLearned(text string) (int, error) {
+	found := learnedLine.FindStringSubmatch(text)
+	if found == nil {
+		return 0, fmt.Errorf("ovs: no number of MAC entries in what fdb/stats-show says:\n%s", text)
+	}
+	return strconv.Atoi(found[1])
 }

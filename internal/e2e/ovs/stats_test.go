@@ -17,3 +17,14 @@ func TestStatisticsOfThePMDThread(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestAddressesLearned(t *testing.T) {
+	const text = "Statistics for bridge \"br0\":\n  Current/maximum MAC entries in the table: 10002/20000\n" +
+		"  Current static MAC entries in the table : 0\n"
+	if n, err := parseLearned(text); n != 10002 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := parseLearned("no such bridge"); err == nil {
+		t.Error("took something else for statistics")
+	}
+}

@@ -26,13 +26,16 @@ type Config struct {
 	QueueSize int  // descriptors, 1024 if 0
 	// NotMergeable turns off mergeable receive buffers.
 	NotMergeable bool
-	FrameBytes   int    // 64 if 0; without the frame check sequence, 60 is shortest
-	Forward      string // io if empty
+	// FrameBytes is the frames' length, 64 if 0; without the frame check sequence, 60 is shortest. A front end sends and
+	// receives a frame longer than a packet buffer in several, over mergeable receive buffers that is.
+	FrameBytes int
+	Forward    string // io if empty
 	// Flows, with Forward flowgen, is how many flows there are: UDP over IPv4 to 10.253.0.0 plus the flow's number.
 	Flows       int
 	NoHugepages bool
 	MemoryMB    int    // 0 for the constant MemoryMB
 	Mbufs       int    // packet buffers, 65536 if 0
+	MbufBytes   int    // of a frame that one packet buffer holds, 2048 if 0
 	ExtraVdev   string // appended to each device, ",name=value"
 }
 
@@ -83,10 +86,39 @@ func (c *Config) args() []string {
 	if c.Flows > 0 {
 		args = append(args, fmt.Sprintf("--flowgen-flows=%d", c.Flows))
 	}
+	if c.MbufBytes > 0 {
+		args = append(args, fmt.Sprintf("--mbuf-size=%d", headroom+c.MbufBytes))
+	}
+	if c.FrameBytes > maxStandard {
+		// The MTU that testpmd sets is this less the Ethernet header and the frame check sequence (etherBytes).
+		args = append(args, fmt.Sprintf("--max-pkt-len=%d", c.FrameBytes+etherBytes), fmt.Sprintf("--tx-offloads=%#x", txMultiSegs))
+		if !c.Vhost { // which scatters without being asked, and refuses the word
+			args = append(args, "--enable-scatter")
+		}
+	}
 	if c.FrameBytes > 0 && !c.Vhost {
-		args = append(args, fmt.Sprintf("--txpkts=%d", c.FrameBytes))
+		args = append(args, "--txpkts="+segments(c.FrameBytes, orElse(c.MbufBytes, mbufBytes)))
 	}
 	return args
+}
+
+// What DPDK calls RTE_PKTMBUF_HEADROOM, RTE_MBUF_DEFAULT_DATAROOM, RTE_ETHER_MAX_LEN, RTE_ETHER_HDR_LEN with
+// RTE_ETHER_CRC_LEN, and RTE_ETH_TX_OFFLOAD_MULTI_SEGS.
+const (
+	headroom    = 128
+	mbufBytes   = 2048
+	maxStandard = 1518
+	etherBytes  = 14 + 4
+	txMultiSegs = 1 << 15
+)
+
+// segments is how a frame is laid into packet buffers, as --txpkts takes it.
+func segments(frame, mbuf int) string {
+	var lengths []string
+	for ; frame > mbuf; frame -= mbuf {
+		lengths = append(lengths, strconv.Itoa(mbuf))
+	}
+	return strings.Join(append(lengths, strconv.Itoa(frame)), ",")
 }
 
 func orElse(n, fallback int) int {

@@ -56,6 +56,22 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("no %s in %s", want, line)
 		}
 	}
+	if strings.Contains(line, "--max-pkt-len") || strings.Contains(line, "--mbuf-size") {
+		t.Errorf("short frames, and yet: %s", line)
+	}
+	c.FrameBytes = 9000
+	line = strings.Join(c.args(), " ")
+	for _, want := range []string{
+		"--txpkts=2048,2048,2048,2048,808", "--max-pkt-len=9018", "--enable-scatter", "--tx-offloads=0x8000",
+	} {
+		if !strings.Contains(line, want) {
+			t.Errorf("no %s in %s", want, line)
+		}
+	}
+	c.Vhost, c.MbufBytes = true, 9216
+	if line = strings.Join(c.args(), " "); !strings.Contains(line, "--mbuf-size=9344") || strings.Contains(line, "--txpkts") {
+		t.Errorf("a back end for long frames: %s", line)
+	}
 	v := Config{Vhost: true, Sockets: c.Sockets, NoHugepages: true}
 	line = strings.Join(v.args(), " ")
 	if !strings.Contains(line, "net_vhost0,iface=/a,queues=1") || strings.Contains(line, "virtio_user") ||
