@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"weft/benchmarks/rig"
 	"weft/internal/e2e/host"
 	"weft/internal/e2e/ovs"
 	"weft/internal/sys"
@@ -34,7 +35,9 @@ type bed struct {
 	dir     string
 	sockets [2]string
 	idle    string // what weft's PMD thread does when there is nothing to do
+	macs    int    // addresses that the bridge learns at most, 0 for its default
 	load    *load
+	prober  *rig.Prober // see slices
 
 	weft *weft    // one of the two
 	ovs  *ovs.OVS // is there
@@ -55,6 +58,14 @@ func newBed(o *options, dir string) (*bed, error) {
 func (b *bed) close() {
 	b.group.Close()
 	_ = os.RemoveAll(b.dir)
+}
+
+// start starts one of the switches with rules and connects the guests.
+func (b *bed) start(ctx context.Context, name, rules string) error {
+	if name == "ovs" {
+		return b.startOVS(ctx, rules)
+	}
+	return b.startWeft(ctx, rules)
 }
 
 // startWeft starts weft with rules and connects the guests.
@@ -83,7 +94,7 @@ func (b *bed) startOVS(ctx context.Context, rules string) (err error) {
 	}
 	b.ovs, err = ovs.Start(ctx, b.group, ovs.Config{
 		Dir: filepath.Join(b.dir, "ovs"), MainCPU: b.o.LoadCPU, PMDCPU: b.o.SwitchCPU,
-		Sockets: b.sockets[:], Names: []string{"v0", "v1"}, FlowsFile: rules,
+		Sockets: b.sockets[:], Names: []string{"v0", "v1"}, FlowsFile: rules, MACs: b.macs,
 	})
 	if err != nil {
 		return err
@@ -121,7 +132,7 @@ func (b *bed) connect(ctx context.Context) error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	b.load = newLoad(guests[0], guests[1], b.o.LoadCPU)
+	b.load = newLoad(guests, b.o.LoadCPU)
 	return nil
 }
 

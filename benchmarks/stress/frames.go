@@ -60,6 +60,12 @@ func setTuple(f []byte, t tuple, stream byte) {
 	binary.BigEndian.PutUint16(f[offIPSum:], ^uint16(sum))
 }
 
+// setStations writes the addresses of two stations into a frame: locally administered ones, told apart by 32 bits.
+func setStations(f []byte, dst, src uint32) {
+	binary.BigEndian.PutUint32(f[2:], dst)
+	binary.BigEndian.PutUint32(f[8:], src)
+}
+
 // streamOf is the number of the stream that a received frame belongs to; found is false for a frame of others.
 func streamOf(f []byte) (stream byte, found bool) {
 	if len(f) != frameLen || binary.BigEndian.Uint32(f[offMark:]) != mark {

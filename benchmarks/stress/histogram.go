@@ -37,3 +37,11 @@ func (h *histogram) quantile(q float64) float64 {
 	}
 	return 0
 }
+
+// merge adds what another one counted.
+func (h *histogram) merge(other *histogram) {
+	for at, n := range other.counts {
+		h.counts[at] += n
+	}
+	h.n += other.n
+}

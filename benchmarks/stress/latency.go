@@ -1,15 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
 // Figures with bars.
-const figHalfLoad = "99th percentile at half load, weft by ovs"
+const figHalfLoad = "99th percentile at 50 %, weft by ovs"
 
 const (
 	trial  = 300 * time.Millisecond
@@ -26,66 +28,93 @@ const halfLoad = 1 // of loads
 
 func latencyBars(*options) []bar { return []bar{atMost(figHalfLoad, 1)} }
 
-// latencyRound finds the highest rate that each switch passes without loss, and then how long frames take through both, at
-// the same rates.
-func latencyRound(ctx context.Context, o *options, dir string, m *measurements) error {
-	ovs, err := timeSwitch(ctx, o, filepath.Join(dir, "ovs"), "ovs", 0, m)
-	if err != nil {
-		return fmt.Errorf("ovs: %w", err)
+// latencyRound finds the highest rate that each switch passes without loss, and how long frames take through both at the
+// same rates. They take turns in coming first, because a shared machine drifts.
+func latencyRound(ctx context.Context, o *options, dir string, m *measurements) (err error) {
+	order, base := []string{"ovs", "weft"}, 0.
+	if m.round%2 == 1 {
+		slices.Reverse(order)
+		if base, err = losslessOVS(ctx, o, filepath.Join(dir, "base")); err != nil {
+			return fmt.Errorf("ovs: %w", err)
+		}
 	}
-	weft, err := timeSwitch(ctx, o, filepath.Join(dir, "weft"), "weft", ovs.lossless, m)
-	if err != nil {
-		return fmt.Errorf("weft: %w", err)
+	timed := make(map[string]*timing)
+	for _, name := range order {
+		t, err := timeSwitch(ctx, o, filepath.Join(dir, name), name, base, m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		timed[name], base = t, cmp.Or(base, t.lossless)
 	}
-	m.add(figHalfLoad, "", weft.p99[halfLoad]/ovs.p99[halfLoad])
+	for i, l := range loads {
+		m.pair(timed["weft"].slices[i], timed["ovs"].slices[i],
+			pairFigure{"99th percentile " + l.name + ", weft by ovs", quantileOf(0.99), i == halfLoad},
+			pairFigure{"99.9th percentile " + l.name + ", weft by ovs", quantileOf(0.999), false})
+	}
 	return nil
 }
 
-// timing is what timeSwitch found.
-type timing struct {
-	lossless float64             // frames per second
-	p99      [len(loads)]float64 // nanoseconds
+// losslessOVS finds the rates for a round in which Open vSwitch comes last.
+func losslessOVS(ctx context.Context, o *options, dir string) (float64, error) {
+	b, err := startWires(ctx, o, dir, "ovs")
+	if b != nil {
+		defer b.close()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return b.losslessRate(ctx)
 }
 
-// timeSwitch measures one switch with a rule for each port, at parts of the rate base, 0 for its own highest.
-func timeSwitch(ctx context.Context, o *options, dir, name string, base float64, m *measurements) (t timing, err error) {
+// startWires starts a switch with a rule for each port.
+func startWires(ctx context.Context, o *options, dir, name string) (*bed, error) {
 	b, err := newBed(o, dir)
 	if err != nil {
-		return t, err
+		return nil, err
 	}
-	defer b.close()
 	rules := filepath.Join(dir, "rules.txt")
 	err = writeFile(rules, func(w io.Writer) error {
 		_, err := io.WriteString(w, "in_port=1,actions=output:2\nin_port=2,actions=output:1\n")
 		return err
 	})
 	if err != nil {
-		return t, err
+		return b, err
 	}
-	start := b.startWeft
-	if name == "ovs" {
-		start = b.startOVS
+	return b, b.start(ctx, name, rules)
+}
+
+// timing is what timeSwitch found.
+type timing struct {
+	lossless float64             // frames per second
+	slices   [len(loads)][]slice // with delays
+}
+
+// timeSwitch measures one switch at parts of the rate base, 0 for its own highest.
+func timeSwitch(ctx context.Context, o *options, dir, name string, base float64, m *measurements) (*timing, error) {
+	b, err := startWires(ctx, o, dir, name)
+	if b != nil {
+		defer b.close()
 	}
-	if err := start(ctx, rules); err != nil {
-		return t, err
+	if err != nil {
+		return nil, err
 	}
+	t := new(timing)
 	if t.lossless, err = b.losslessRate(ctx); err != nil {
-		return t, err
+		return nil, err
 	}
 	m.add(name+": highest lossless rate", "Mpps", t.lossless/1e6)
-	if base == 0 {
-		base = t.lossless
-	}
+	base = cmp.Or(base, t.lossless)
 	for i, l := range loads {
-		out, delays, err := b.sendTimed(ctx, o.phase(), stream{name: "timed", rate: l.part * base, next: known(1)})
+		list, err := b.slices(ctx, o.phase(), true, stream{name: "timed", rate: l.part * base, next: known(1)})
 		if err != nil {
-			return t, b.explain(err)
+			return nil, err
 		}
-		t.p99[i] = delays.quantile(0.99)
+		t.slices[i] = list
+		delays := pooled(list)
 		m.add(name+": median "+l.name, "us", delays.quantile(0.5)/1e3)
-		m.add(name+": 99th percentile "+l.name, "us", t.p99[i]/1e3)
+		m.add(name+": 99th percentile "+l.name, "us", delays.quantile(0.99)/1e3)
 		m.add(name+": 99.9th percentile "+l.name, "us", delays.quantile(0.999)/1e3)
-		if s := out.total(); s.lost() != 0 || s.Skipped != 0 {
+		if s := totalOf(list); s.lost() != 0 || s.Skipped != 0 {
 			m.note("%s, %s: %d of %d frames lost, %d not offered", name, l.name, s.lost(), s.Sent, s.Skipped)
 		}
 	}

@@ -35,6 +35,11 @@ type stream struct {
 	next generator
 	// start is the number of the first frame, for streams that must not repeat what an earlier run sent.
 	start uint64
+	// from is the guest that sends it, to the other one.
+	from int
+	// stations are the addresses of the i-th frame, nil for those that all frames have. Either all streams that a load is
+	// given have them, or none.
+	stations func(i uint64) (dst, src uint32)
 }
 
 // tally is what became of a stream's frames.
@@ -89,10 +94,16 @@ func (p *pacer) due(elapsed time.Duration) uint64 {
 	return min(want-done, maxBehind)
 }
 
-// load sends streams into one guest's transmit ring and receives from the other's receive ring, both on one CPU.
+// lane is one direction: from a guest's transmit ring to the other's receive ring.
+type lane struct {
+	tx, rx  *vhosttest.Queue
+	streams []int
+}
+
+// load sends streams into the guests' transmit rings and receives from their receive rings, all on one CPU.
 type load struct {
-	tx, rx *vhosttest.Queue
-	cpu    int
+	lanes [2]lane // by the guest that sends
+	cpu   int
 
 	pacers   []pacer
 	out      [][]byte // frames to send
@@ -107,9 +118,10 @@ type load struct {
 	memory float64    // of the guests, in bytes
 }
 
-func newLoad(from, to *vhosttest.Guest, cpu int) *load {
-	l := &load{tx: from.Tx(0), rx: to.Rx(0), cpu: cpu, epoch: time.Now()}
-	for _, g := range []*vhosttest.Guest{from, to} {
+func newLoad(guests [2]*vhosttest.Guest, cpu int) *load {
+	l := &load{cpu: cpu, epoch: time.Now()}
+	for i, g := range guests {
+		l.lanes[i] = lane{tx: g.Tx(0), rx: guests[1-i].Rx(0)}
 		for _, r := range g.Memory().Regions() {
 			l.memory += float64(r.Size)
 		}
@@ -131,8 +143,12 @@ type running struct {
 // begin starts sending.
 func (l *load) begin(streams ...stream) *running {
 	l.pacers, l.received, l.foreign = nil, make([]uint64, len(streams)), 0
-	for _, s := range streams {
+	for i := range l.lanes {
+		l.lanes[i].streams = nil
+	}
+	for i, s := range streams {
 		l.pacers = append(l.pacers, pacer{stream: s, made: s.start})
+		l.lanes[s.from].streams = append(l.lanes[s.from].streams, i)
 	}
 	l.stop.Store(false)
 	r := &running{l: l, done: make(chan error, 1)}
@@ -177,20 +193,33 @@ func (l *load) run(out *outcome) error {
 	}
 	begun := time.Now()
 	for !l.stop.Load() {
-		sent, err := l.sendBurst(time.Since(begun))
-		if err != nil {
-			return err
+		moved := 0
+		for i := range l.lanes {
+			n, err := l.turn(&l.lanes[i], begun)
+			if err != nil {
+				return err
+			}
+			moved += n
 		}
-		got, err := l.receiveAll()
-		if err != nil {
-			return err
-		}
-		if sent == 0 && got == 0 && nap > 0 {
+		if moved == 0 && nap > 0 {
 			sys.Nap(int64(nap))
 		}
 	}
 	out.elapsed = time.Since(begun)
 	return l.drain()
+}
+
+// turn sends and receives once in one direction, if that has streams, and returns how many frames that were.
+func (l *load) turn(x *lane, begun time.Time) (int, error) {
+	if len(x.streams) == 0 {
+		return 0, nil
+	}
+	sent, err := l.sendBurst(x, time.Since(begun))
+	if err != nil {
+		return sent, err
+	}
+	got, err := l.receiveAll(x.rx)
+	return sent + got, err
 }
 
 // napOf is how long a load of these streams sleeps when it is ahead, 0 when one of them sends all it can.
@@ -206,20 +235,24 @@ func napOf(pacers []pacer) time.Duration {
 }
 
 // sendBurst sends up to one burst: what is due of each stream in turn, and the rest of the burst of one without a rate.
-func (l *load) sendBurst(elapsed time.Duration) (int, error) {
+func (l *load) sendBurst(x *lane, elapsed time.Duration) (int, error) {
 	n := 0
-	for i := range l.pacers {
+	for k, i := range x.streams {
 		p := &l.pacers[i]
 		want := p.due(elapsed)
 		if p.rate == 0 {
 			want = burst
 		}
 		room := uint64(burst - n)
-		if i < len(l.pacers)-1 {
+		if k < len(x.streams)-1 {
 			room = (room + 1) / 2 // a stream that is behind leaves the next ones some
 		}
 		for range min(want, room) {
 			setTuple(l.out[n], p.next(p.made), byte(i))
+			if p.stations != nil {
+				dst, src := p.stations(p.made)
+				setStations(l.out[n], dst, src)
+			}
 			p.made++
 			l.of[n] = i
 			n++
@@ -234,7 +267,7 @@ func (l *load) sendBurst(elapsed time.Duration) (int, error) {
 			setStamp(f, now)
 		}
 	}
-	sent, err := l.tx.SendBurst(l.out[:n])
+	sent, err := x.tx.SendBurst(l.out[:n])
 	for _, i := range l.of[:sent] {
 		l.pacers[i].Sent++
 	}
@@ -242,10 +275,10 @@ func (l *load) sendBurst(elapsed time.Duration) (int, error) {
 }
 
 // receiveAll receives what is there, a ring's worth at most.
-func (l *load) receiveAll() (int, error) {
+func (l *load) receiveAll(rx *vhosttest.Queue) (int, error) {
 	total := 0
 	for total < ringSize {
-		n, err := l.rx.ReceiveBurst(l.in)
+		n, err := rx.ReceiveBurst(l.in)
 		if l.delays != nil && n > 0 {
 			l.timeAll(l.in[:n])
 		}
@@ -278,18 +311,25 @@ func (l *load) timeAll(frames [][]byte) {
 func (l *load) drain() error {
 	begun := time.Now()
 	for last := begun; time.Since(last) < settle; {
-		n, err := l.receiveAll()
-		if err != nil {
-			return err
+		held := 0
+		for i := range l.lanes {
+			x := &l.lanes[i]
+			n, err := l.receiveAll(x.rx)
+			if err != nil {
+				return err
+			}
+			if _, err := x.tx.Reap(); err != nil {
+				return err
+			}
+			if held += x.tx.Outstanding(); n > 0 {
+				last = time.Now()
+			}
 		}
-		if _, err := l.tx.Reap(); err != nil {
-			return err
-		}
-		if n > 0 || l.tx.Outstanding() > 0 {
+		if held > 0 {
 			last = time.Now()
 		}
 		if time.Since(begun) > maxDrain {
-			return fmt.Errorf("the switch still holds %d frames %v after the last was sent", l.tx.Outstanding(), maxDrain)
+			return fmt.Errorf("the switch still holds %d frames %v after the last was sent", held, maxDrain)
 		}
 		sys.Nap(int64(shortNap))
 	}

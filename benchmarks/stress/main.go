@@ -170,7 +170,7 @@ func measureScenario(ctx context.Context, o *options, dir string, s *scenario) *
 	out := newResult(o, s)
 	for round := range o.Rounds {
 		fmt.Fprintf(os.Stderr, "%-10s round %d/%d\n", s.name, round+1, o.Rounds)
-		m := new(measurements)
+		m := &measurements{round: round}
 		if err := s.round(ctx, o, filepath.Join(dir, fmt.Sprintf("%s-%d", s.name, round)), m); err != nil {
 			err = errors.Join(ctx.Err(), err)
 			out.Failure = fmt.Sprintf("round %d: %v", round+1, err)

@@ -15,8 +15,10 @@ import (
 
 // measurements is what one round of a scenario gave.
 type measurements struct {
+	round  int // from 0
 	values []value
 	notes  []string
+	pairs  []pairing
 }
 
 type value struct {
@@ -92,6 +94,7 @@ type result struct {
 	Figures []*figure `json:"figures"`
 	Notes   []string  `json:"notes,omitempty"`
 	bars    []bar
+	pairs   [][]pairing // by round
 }
 
 func newResult(o *options, s *scenario) *result {
@@ -113,10 +116,14 @@ func (r *result) add(m *measurements) {
 			r.Notes = append(r.Notes, n)
 		}
 	}
+	if len(m.pairs) > 0 {
+		r.pairs = append(r.pairs, m.pairs)
+	}
 }
 
 // summarise computes the medians and holds them against the bars. A bar whose figure was never had is a failure.
 func (r *result) summarise() {
+	r.addPairs()
 	for _, f := range r.Figures {
 		f.Median, f.Smallest, f.Largest = rig.Median(f.ByRound), slices.Min(f.ByRound), slices.Max(f.ByRound)
 	}

@@ -31,6 +31,10 @@ func (b *bed) startDaemon(ctx context.Context, rules string) (*weft, error) {
 	if err != nil {
 		return nil, err
 	}
+	limit := ""
+	if b.macs > 0 {
+		limit = fmt.Sprintf("\n    mac_limit: %d", b.macs)
+	}
 	config := fmt.Sprintf(`log: {level: warn}
 control: {socket: %s}
 metrics: {address: %q}
@@ -40,8 +44,8 @@ bridges:
     ports:
       - {name: v0, driver: vhost-user, number: 1, path: %s, mode: client}
       - {name: v1, driver: vhost-user, number: 2, path: %s, mode: client}
-    flows_file: %s
-`, socket, metrics, b.o.SwitchCPU, b.idle, b.sockets[0], b.sockets[1], rules)
+    flows_file: %s%s
+`, socket, metrics, b.o.SwitchCPU, b.idle, b.sockets[0], b.sockets[1], rules, limit)
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return nil, err
 	}
@@ -109,6 +113,13 @@ func (w *weft) del(ctx context.Context, filter string, strict bool) (int, error)
 type reading struct {
 	pmd   threadReading
 	drops map[string]uint64 // where:reason, in packets
+	fdb   fdbReading
+}
+
+// fdbReading is the bridge's MAC table.
+type fdbReading struct {
+	Entries int    `json:"entries"`
+	Flooded uint64 `json:"flooded"`
 }
 
 // threadReading is the PMD thread's account.
@@ -141,6 +152,7 @@ type dropReading struct {
 	Tx struct {
 		Drops map[string]uint64 `json:"drops"`
 	} `json:"tx"`
+	FDB fdbReading `json:"fdb"` // of a bridge
 }
 
 // bridgeDrops is where the drops of the rules, and of what has no rule, are counted.
@@ -175,6 +187,7 @@ func (w *weft) read(ctx context.Context) (*reading, error) {
 	}
 	for _, b := range bridges {
 		add(bridgeDrops, b.Drops)
+		r.fdb = b.FDB // there is one bridge
 	}
 	return r, nil
 }
