@@ -43,7 +43,7 @@ func TestScenariosAreWhole(t *testing.T) {
 		t.Error("vpp was accepted")
 	}
 	all, err := chooseScenarios("all")
-	if err != nil || len(all) != 6 {
+	if err != nil || len(all) != 7 {
 		t.Errorf("%d scenarios, %v", len(all), err)
 	}
 	seen := make(map[string]bool)

@@ -59,6 +59,12 @@ func scenarios() []scenario {
 		},
 		latencyBars, true, false, latencyRound,
 	}, scenario{
+		"normal-10k",
+		func(*options) string {
+			return fmt.Sprintf("NORMAL between %d addresses, both directions", 2*stations)
+		},
+		normalBars, true, false, normalRound,
+	}, scenario{
 		"rest", func(*options) string { return "two ports, ten flows, and nothing to do" }, restBars, false, false, restRound,
 	})
 }
