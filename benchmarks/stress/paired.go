@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 
 	"weft/benchmarks/rig"
 )
@@ -71,7 +70,7 @@ func (r *result) addUnphased() {
 	for _, round := range r.pairs {
 		for _, p := range round {
 			for _, f := range p.figures {
-				if !slices.ContainsFunc(r.Figures, func(x *figure) bool { return x.Name == f.name }) {
+				if r.figure(f.name) == nil {
 					m.add(f.name, "", f.value(p.of)/f.value(p.to))
 				}
 			}

@@ -28,10 +28,8 @@ func join(lists ...[]slice) (all []slice) {
 
 // values are a figure's, nil when there is none.
 func (r *result) values(name string) []float64 {
-	for _, f := range r.Figures {
-		if f.Name == name {
-			return f.ByRound
-		}
+	if f := r.figure(name); f != nil {
+		return f.ByRound
 	}
 	return nil
 }

@@ -52,26 +52,28 @@ type bar struct {
 	Figure string   `json:"-"`
 	Least  *float64 `json:"least,omitempty"`
 	Most   *float64 `json:"most,omitempty"`
+	// Given are figures with bars that must be reached for this one to show anything. One that is given itself is a premise:
+	// not reached, it shows nothing either.
+	Given []string `json:"given,omitempty"`
 }
 
 func atLeast(figure string, v float64) bar { return bar{Figure: figure, Least: &v} }
 func atMost(figure string, v float64) bar  { return bar{Figure: figure, Most: &v} }
 
+func (b bar) given(figures ...string) bar {
+	b.Given = figures
+	return b
+}
+
 func (b *bar) reached(v float64) bool {
 	return (b.Least == nil || v >= *b.Least) && (b.Most == nil || v <= *b.Most)
 }
 
-func (b *bar) text(v float64) string {
-	text := ""
+func (b *bar) text() string {
 	if b.Least != nil {
-		text = ">= " + number(*b.Least)
-	} else {
-		text = "<= " + number(*b.Most)
+		return ">= " + number(*b.Least)
 	}
-	if b.reached(v) {
-		return text + " reached"
-	}
-	return text + " MISSED"
+	return "<= " + number(*b.Most)
 }
 
 // figure is one figure over the rounds.
@@ -83,7 +85,20 @@ type figure struct {
 	Smallest float64   `json:"smallest"`
 	Largest  float64   `json:"largest"`
 	Bar      *bar      `json:"bar,omitempty"`
-	Reached  *bool     `json:"reached,omitempty"`
+	Reached  *bool     `json:"reached,omitempty"` // absent where that is not shown
+}
+
+// verdict says how the figure stands to its bar.
+func (f *figure) verdict() string {
+	switch {
+	case f.Bar == nil:
+		return "-"
+	case f.Reached == nil:
+		return f.Bar.text() + " NOT SHOWN"
+	case *f.Reached:
+		return f.Bar.text() + " reached"
+	}
+	return f.Bar.text() + " MISSED"
 }
 
 // result is what a scenario gave.
@@ -104,12 +119,12 @@ func newResult(o *options, s *scenario) *result {
 // add adds a round.
 func (r *result) add(m *measurements) {
 	for _, x := range m.values {
-		i := slices.IndexFunc(r.Figures, func(f *figure) bool { return f.Name == x.name })
-		if i < 0 {
-			i = len(r.Figures)
-			r.Figures = append(r.Figures, &figure{Name: x.name, Unit: x.unit})
+		f := r.figure(x.name)
+		if f == nil {
+			f = &figure{Name: x.name, Unit: x.unit}
+			r.Figures = append(r.Figures, f)
 		}
-		r.Figures[i].ByRound = append(r.Figures[i].ByRound, x.v)
+		f.ByRound = append(f.ByRound, x.v)
 	}
 	for _, n := range m.notes {
 		if !slices.Contains(r.Notes, n) {
@@ -127,16 +142,30 @@ func (r *result) summarise() {
 	for _, f := range r.Figures {
 		f.Median, f.Smallest, f.Largest = rig.Median(f.ByRound), slices.Min(f.ByRound), slices.Max(f.ByRound)
 	}
+	missed := make(map[string]bool)
 	for i := range r.bars {
 		b := &r.bars[i]
-		k := slices.IndexFunc(r.Figures, func(f *figure) bool { return f.Name == b.Figure })
-		if k < 0 {
+		f := r.figure(b.Figure)
+		if f == nil {
 			r.Failure = fmt.Sprintf("no figure for %q", b.Figure)
 			continue
 		}
-		reached := b.reached(r.Figures[k].Median)
-		r.Figures[k].Bar, r.Figures[k].Reached = b, &reached
+		f.Bar, missed[b.Figure] = b, !b.reached(f.Median)
 	}
+	for _, f := range r.Figures {
+		if f.Bar != nil && !slices.ContainsFunc(f.Bar.Given, func(name string) bool { return missed[name] }) {
+			reached := !missed[f.Name]
+			f.Reached = &reached
+		}
+	}
+}
+
+// figure finds one by name, nil if there is none.
+func (r *result) figure(name string) *figure {
+	if i := slices.IndexFunc(r.Figures, func(f *figure) bool { return f.Name == name }); i >= 0 {
+		return r.Figures[i]
+	}
+	return nil
 }
 
 // report is what is printed and written as JSON.
@@ -188,12 +217,8 @@ func (r *result) print(out io.Writer) {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "  FIGURE\tMEDIAN\tRANGE\tBAR\tROUNDS")
 	for _, f := range r.Figures {
-		verdict := "-"
-		if f.Bar != nil {
-			verdict = f.Bar.text(f.Median)
-		}
 		fmt.Fprintf(w, "  %s\t%s %s\t%s-%s\t%s\t%s\n", f.Name, number(f.Median), f.Unit, number(f.Smallest), number(f.Largest),
-			verdict, rig.Join(f.ByRound, number))
+			f.verdict(), rig.Join(f.ByRound, number))
 	}
 	_ = w.Flush() // the terminal
 	for _, n := range r.Notes {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,12 +39,42 @@ func TestBarsAreHeldAgainstMedians(t *testing.T) {
 	}
 }
 
+func TestABarShowsNothingWithoutItsPremise(t *testing.T) {
+	for _, c := range []struct {
+		changes, kept float64
+		want          []string
+	}{
+		{100, 0.95, []string{">= 90 reached", ">= 0.9 reached", "<= 0 reached"}},
+		{100, 0.5, []string{">= 90 reached", ">= 0.9 MISSED", "<= 0 reached"}},
+		{80, 0.95, []string{">= 90 NOT SHOWN", ">= 0.9 NOT SHOWN", "<= 0 reached"}},
+	} {
+		r := &result{bars: []bar{
+			atLeast("changes", 90).given("changes"), atLeast("kept", 0.9).given("changes"), atMost("lost", 0),
+		}}
+		m := new(measurements)
+		m.add("changes", "", c.changes)
+		m.add("kept", "", c.kept)
+		m.add("lost", "", 0)
+		m.add("other", "", 7)
+		r.add(m)
+		r.summarise()
+		for i, f := range r.Figures[:3] {
+			if f.verdict() != c.want[i] {
+				t.Errorf("%v changes, %v kept: %s %s, want %s", c.changes, c.kept, f.Name, f.verdict(), c.want[i])
+			}
+		}
+		if v := r.Figures[3].verdict(); v != "-" {
+			t.Errorf("without a bar: %s", v)
+		}
+	}
+}
+
 func TestScenariosAreWhole(t *testing.T) {
 	if _, err := chooseScenarios("bulk,vpp"); err == nil {
 		t.Error("vpp was accepted")
 	}
 	all, err := chooseScenarios("all")
-	if err != nil || len(all) != 7 {
+	if err != nil || len(all) != 8 {
 		t.Errorf("%d scenarios, %v", len(all), err)
 	}
 	seen := make(map[string]bool)
@@ -52,6 +83,13 @@ func TestScenariosAreWhole(t *testing.T) {
 			t.Errorf("%s: twice, or without title or bars", s.name)
 		}
 		seen[s.name] = true
+		for _, b := range s.bars(&options{}) {
+			for _, name := range b.Given {
+				if !slices.ContainsFunc(s.bars(&options{}), func(x bar) bool { return x.Figure == name }) {
+					t.Errorf("%s: %q rests on %q, which has no bar", s.name, b.Figure, name)
+				}
+			}
+		}
 		if _, err := chooseScenarios(s.name); err != nil {
 			t.Error(err)
 		}

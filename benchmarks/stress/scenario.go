@@ -53,6 +53,13 @@ func scenarios() []scenario {
 		},
 		changesBars, false, false, changesRound,
 	}, scenario{
+		"busy",
+		func(*options) string {
+			return fmt.Sprintf("a busy control side: %s rule changes and %d scrapes a second, and commands in a loop",
+				number(busyChanges), busyScrapes)
+		},
+		busyBars, false, false, busyRound,
+	}, scenario{
 		"latency",
 		func(*options) string {
 			return "how long a frame takes, at parts of Open vSwitch's highest lossless rate"

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"weft/switch/control"
+)
+
+// Figures with bars.
+const (
+	figBusyChanges = "rule changes per second while busy"
+	figBusyScrapes = "scrapes of /metrics per second while busy"
+	figBusyOffered = "part of the known packets due that were offered while busy"
+	figBusyKept    = "rate kept while busy"
+	figBusyCost    = "busy cycles per packet, busy by calm"
+	figBusyGaps    = "gaps over 1 ms, busy, beyond twice as many as calm"
+)
+
+const (
+	busyChanges = 100_000 // rule changes per second
+	busyBatch   = 1000    // of them in one request
+	busyScrapes = 10      // per second
+)
+
+// busyPhases is how many phases of other scenarios one of this lasts: 10 s unless told otherwise.
+const busyPhases = 2
+
+// busyCommands are run one after the other, without a pause.
+func busyCommands() [][]string {
+	return [][]string{{"port", "list"}, {"port", "show", "v0"}, {"pmd", "show"}, {"fdb", "show"}, {"flow", "dump"}}
+}
+
+// busyBars has what the others rest on first: a control side that was not as busy as it should be shows nothing, nor does a
+// load that had no time to send.
+func busyBars(*options) []bar {
+	return []bar{
+		atLeast(figBusyChanges, 0.95*busyChanges).given(figBusyChanges),
+		atLeast(figBusyScrapes, 0.95*busyScrapes).given(figBusyScrapes),
+		atLeast(figBusyOffered, 0.95).given(figBusyOffered),
+		atLeast(figBusyKept, 0.9).given(figBusyChanges, figBusyScrapes, figBusyOffered),
+		atMost(figBusyCost, 1.1).given(figBusyChanges, figBusyScrapes),
+		atMost(figBusyGaps, 0).given(figBusyChanges, figBusyScrapes),
+		atMost(figFreshLost, 0),
+	}
+}
+
+// busyRound sends known flows with a calm, a busy and again a calm control side.
+func busyRound(ctx context.Context, o *options, dir string, m *measurements) error {
+	b, rate, err := startForwarding(ctx, o, dir, m)
+	if b != nil {
+		defer b.close()
+	}
+	if err != nil {
+		return err
+	}
+	knowns, length := stream{name: "known", rate: rate, next: known(uint64(o.Known))}, busyPhases*o.phase()
+	before, err := b.measure(ctx, length, knowns)
+	if err != nil {
+		return err
+	}
+	collected, err := b.weft.collections(ctx)
+	if err != nil {
+		return err
+	}
+	during, work, err := b.measureBusy(ctx, length, knowns, m)
+	if err != nil {
+		return err
+	}
+	if err := b.addCollections(ctx, m, collected, "busy"); err != nil {
+		return err
+	}
+	after, err := b.measure(ctx, length, knowns)
+	if err != nil {
+		return err
+	}
+	calm := (before.rate(0) + after.rate(0)) / 2
+	calmGaps := float64(before.span.gapsOver(1000)+after.span.gapsOver(1000)) / 2
+	gaps, sent := float64(during.span.gapsOver(1000)), during.streams[0]
+	work.addTo(m)
+	m.add(figBusyOffered, "", float64(sent.Sent)/float64(sent.Sent+sent.Skipped))
+	m.add("known flows, calm", "Mpps", calm/1e6)
+	m.add("known flows, busy", "Mpps", during.rate(0)/1e6)
+	m.add(figBusyKept, "", during.rate(0)/calm)
+	addCycles(m, "calm", before)
+	addCycles(m, "busy", during)
+	m.add(figBusyCost, "", during.span.perPacket()/((before.span.perPacket()+after.span.perPacket())/2))
+	m.add("gaps over 1 ms, calm", "", calmGaps)
+	m.add("gaps over 1 ms, busy", "", gaps)
+	m.add(figBusyGaps, "", max(0, gaps-2*calmGaps))
+	m.add(figFreshLost, "packets", max(before.unaccounted(), during.unaccounted(), after.unaccounted()))
+	m.note("longest gap busy: %s, calm: %s; busy, %s", during.span.longestText(), after.span.longestText(), during.span.dropText())
+	return nil
+}
+
+// measureBusy measures while the control side has all to do, and says what was left of the CPU that it shares with the load.
+func (b *bed) measureBusy(ctx context.Context, d time.Duration, s stream, m *measurements) (*measured, *chores, error) {
+	idle, err := idleTime(b.o.LoadCPU)
+	if err != nil {
+		return nil, nil, err
+	}
+	used, err := b.cpuTime()
+	if err != nil {
+		return nil, nil, err
+	}
+	work := b.begin(ctx)
+	during, err := b.measure(ctx, d, s)
+	choreErr := work.stop()
+	if err := errors.Join(err, choreErr); err != nil {
+		return nil, nil, err
+	}
+	usedAfter, err := b.cpuTime()
+	if err != nil {
+		return nil, nil, err
+	}
+	idleAfter, err := idleTime(b.o.LoadCPU)
+	left := float64(idleAfter-idle) / float64(work.took)
+	m.add("idle time of the load's CPU, busy", "%", 100*left)
+	// The PMD thread polls, which is one CPU.
+	m.add("CPU of weft beside its PMD thread, busy", "%", 100*max(0, float64(usedAfter-used)/float64(work.took)-1))
+	if made := work.perSecond(changing); made < 0.95*busyChanges {
+		m.note("%s of %s rule changes a second were reached: load, control side and commands share a CPU, of which %.0f %% was "+
+			"left idle; what rests on them is not shown", number(made), number(busyChanges), 100*left)
+	}
+	return during, work, err
+}
+
+// idleTime is how long a CPU has been idle (the fourth figure of its line in /proc/stat, proc(5)).
+func idleTime(cpu int) (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseIdle(string(text), cpu)
+}
+
+// userHZ is the unit of /proc/stat, the same on all of Linux that Go runs on.
+const userHZ = 100
+
+func parseIdle(stat string, cpu int) (time.Duration, error) {
+	for line := range strings.Lines(stat) {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[0] != fmt.Sprintf("cpu%d", cpu) {
+			continue
+		}
+		n, err := strconv.ParseInt(f[4], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/stat: idle time of CPU %d: %w", cpu, err)
+		}
+		return time.Duration(n) * time.Second / userHZ, nil
+	}
+	return 0, fmt.Errorf("/proc/stat: no CPU %d", cpu)
+}
+
+// changeMany sends changes of rules, one a line, in one request.
+func (w *weft) changeMany(ctx context.Context, command, text string) (changed, error) {
+	return control.CallText[change, changed](ctx, w.client, http.MethodPost, "/v1/changes",
+		&change{Kind: "flow", Command: command, Strict: command == "delete"}, strings.NewReader(text))
+}
