@@ -31,57 +31,116 @@ func restBars(*options) []bar {
 // restRound measures what a switch takes that has two ports, ten flows and nothing to do: memory, CPU, the time until a frame
 // that comes then is through, and how long it takes to start and to stop.
 func restRound(ctx context.Context, o *options, dir string, m *measurements) error {
-	b, err := newBed(o, dir)
+	b, begun, err := startRest(ctx, o, filepath.Join(dir, "sleep"), "sleep")
+	if b != nil {
+		defer b.close()
+	}
 	if err != nil {
 		return err
-	}
-	defer b.close()
-	b.idle = "sleep"
-	rules := filepath.Join(dir, "rules.txt")
-	if err := writeFile(rules, func(w io.Writer) error { return writeForwarding(w, restFlows) }); err != nil {
-		return err
-	}
-	begun := time.Now()
-	if err := b.startWeft(ctx, rules); err != nil {
-		return err
-	}
-	knowns := stream{name: "known", rate: 10_000, next: known(restFlows)}
-	first, err := b.send(ctx, 10*time.Millisecond, knowns)
-	if err != nil {
-		return b.explain(err)
 	}
 	m.add("from start to the first frames forwarded, at most", "ms", float64((time.Since(begun) - settle).Milliseconds()))
-	if first.streams[0].Received == 0 {
-		return b.explain(errors.New("nothing went through"))
-	}
 	resident, err := b.resident()
 	if err != nil {
 		return err
 	}
 	m.add(figResident, "MiB", resident/(1<<20))
-	before, err := b.cpuTime()
+	used, err := b.idleCPU(ctx)
 	if err != nil {
 		return err
 	}
-	idle := time.Now()
-	wait(ctx, o.phase())
-	after, err := b.cpuTime()
-	if err != nil {
+	m.add(figIdle, "%", used)
+	if err := b.wakeups(ctx, m); err != nil {
 		return err
 	}
-	m.add(figIdle, "%", 100*float64(after-before)/float64(time.Since(idle)))
-	_, delays, err := b.sendTimed(ctx, o.phase(), stream{name: "seldom", rate: wakeRate, next: known(restFlows)})
-	if err != nil {
-		return b.explain(err)
-	}
-	m.add("wake-up, sleep mode, median", "us", delays.quantile(0.5)/1e3)
-	m.add(figWake, "us", delays.quantile(0.99)/1e3)
 	stop := time.Now()
 	if err := b.weft.Stop(); err != nil {
 		return b.explain(err)
 	}
 	m.add("stopping", "ms", float64(time.Since(stop).Milliseconds()))
-	return ctx.Err()
+	b.close()
+	return restPoll(ctx, o, filepath.Join(dir, "poll"), m)
+}
+
+// startRest starts weft with ten flows and sends them once.
+func startRest(ctx context.Context, o *options, dir, idle string) (b *bed, begun time.Time, err error) {
+	if b, err = newBed(o, dir); err != nil {
+		return nil, begun, err
+	}
+	b.idle = idle
+	rules := filepath.Join(dir, "rules.txt")
+	if err := writeFile(rules, func(w io.Writer) error { return writeForwarding(w, restFlows) }); err != nil {
+		return b, begun, err
+	}
+	begun = time.Now()
+	if err := b.startWeft(ctx, rules); err != nil {
+		return b, begun, err
+	}
+	first, err := b.send(ctx, 10*time.Millisecond, stream{name: "known", rate: 10_000, next: known(restFlows)})
+	if err == nil && first.streams[0].Received == 0 {
+		err = errors.New("nothing went through")
+	}
+	if err != nil {
+		return b, begun, b.explain(err)
+	}
+	return b, begun, nil
+}
+
+// restPoll measures the CPU of a switch that never sleeps, for comparison.
+func restPoll(ctx context.Context, o *options, dir string, m *measurements) error {
+	b, _, err := startRest(ctx, o, dir, "poll")
+	if b != nil {
+		defer b.close()
+	}
+	if err != nil {
+		return err
+	}
+	used, err := b.idleCPU(ctx)
+	m.add("CPU while idle, poll mode", "%", used)
+	return err
+}
+
+// idleCPU is what the daemon takes of a CPU while there is nothing to do, in percent.
+func (b *bed) idleCPU(ctx context.Context) (float64, error) {
+	before, err := b.cpuTime()
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	wait(ctx, b.o.phase())
+	after, err := b.cpuTime()
+	if err == nil {
+		err = ctx.Err()
+	}
+	return 100 * float64(after-before) / float64(time.Since(begun)), err
+}
+
+// wakeups measures how long a frame takes that finds the PMD thread asleep, and beside it how long the machine takes to wake
+// a bare thread there, as often and with the same pauses; by turns one or the other first.
+func (b *bed) wakeups(ctx context.Context, m *measurements) error {
+	add := func(what string, delays *histogram) {
+		m.add(what+", median", "us", delays.quantile(0.5)/1e3)
+		m.add(what+", 99th percentile", "us", delays.quantile(0.99)/1e3)
+	}
+	frames := func() error {
+		_, delays, err := b.sendTimed(ctx, b.o.phase(), stream{name: "seldom", rate: wakeRate, next: known(restFlows)})
+		if err != nil {
+			return b.explain(err)
+		}
+		add("wake-up, sleep mode", delays)
+		return nil
+	}
+	bare := func() error {
+		delays, err := bareWakeups(ctx, b.o, uint64(max(1, wakeRate*b.o.Seconds)), wakeRate)
+		if err != nil {
+			return err
+		}
+		add("wake-up of a bare thread", delays)
+		return nil
+	}
+	if m.round%2 == 1 {
+		return errors.Join(bare(), frames())
+	}
+	return errors.Join(frames(), bare())
 }
 
 // resident is the memory of the daemon's own that is in RAM, in bytes: not the files that guests share with it, and not
