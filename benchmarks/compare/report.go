@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weft/benchmarks/rig"
+	"weft/internal/e2e/host"
 )
 
 // report is what is printed and written as JSON.
@@ -17,7 +18,7 @@ type report struct {
 	Time      time.Time         `json:"time"`
 	Machine   rig.Machine       `json:"machine"`
 	Options   *options          `json:"options"`
-	Versions  map[string]string `json:"versions"` // by peer
+	Versions  map[string]string `json:"versions"` // by peer, and DPDK's, with which the load runs
 	Scenarios []*outcome        `json:"scenarios"`
 }
 
@@ -105,11 +106,12 @@ func (r *ratio) reached() bool { return r.Median >= r.Bar }
 
 func newReport(ctx context.Context, o *options, list []scenario) *report {
 	r := &report{
-		Time: time.Now().UTC().Truncate(time.Second), Options: o, Versions: make(map[string]string), Machine: rig.ThisMachine(),
+		Time: time.Now().UTC().Truncate(time.Second), Options: o, Versions: make(map[string]string), Machine: rig.ThisMachine(ctx),
 	}
 	for _, name := range peerNames(list) {
 		r.Versions[name] = peers[name].version(ctx, o)
 	}
+	r.Versions["dpdk"] = rig.PackageVersion(ctx, host.Testpmd.Package)
 	return r
 }
 

@@ -7,36 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
-
-// Machine is what figures depend on beside what was measured.
-type Machine struct {
-	CPU    string `json:"cpu"`
-	CPUs   int    `json:"cpus"`
-	Kernel string `json:"kernel"`
-	Load   string `json:"load_average_before"`
-}
-
-// ThisMachine describes the machine now.
-func ThisMachine() Machine {
-	return Machine{
-		CPU: cpuModel(), CPUs: runtime.NumCPU(), Kernel: oneLine("/proc/sys/kernel/osrelease"), Load: oneLine("/proc/loadavg"),
-	}
-}
-
-// String is one line for a report.
-func (m Machine) String() string {
-	return fmt.Sprintf("%s, %d CPUs, Linux %s, load average before: %s", m.CPU, m.CPUs, m.Kernel, m.Load)
-}
 
 // Version is what a program prints about its version, or why that cannot be had.
 func Version(ctx context.Context, program string, args ...string) string {
 	out, err := exec.CommandContext(ctx, program, args...).Output()
 	if err != nil {
-		return "unknown: " + err.Error()
+		return unknown + ": " + err.Error()
 	}
 	return strings.TrimSpace(string(out))
 }
@@ -45,6 +24,23 @@ func Version(ctx context.Context, program string, args ...string) string {
 func PackageVersion(ctx context.Context, name string) string {
 	return Version(ctx, "dpkg-query", "-W", "-f", "${Package} ${Version}", name)
 }
+
+// LineOf is the line of a program's --version that begins with a word, such as a library's name.
+func LineOf(ctx context.Context, word, program string) string {
+	text := Version(ctx, program, "--version")
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, word) {
+			return strings.TrimSpace(line)
+		}
+	}
+	if strings.HasPrefix(text, unknown) {
+		return text
+	}
+	return unknown + ": " + program + " does not name it"
+}
+
+// unknown begins what could not be had.
+const unknown = "unknown"
 
 // WriteJSON writes a report to a file, whose directory is made.
 func WriteJSON(path string, v any) error {
@@ -93,22 +89,4 @@ func Join(v []float64, format func(float64) string) string {
 		words = append(words, format(x))
 	}
 	return strings.Join(words, " ")
-}
-
-func oneLine(path string) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(text))
-}
-
-func cpuModel() string {
-	text, _ := os.ReadFile("/proc/cpuinfo") // without it there is no line either
-	for line := range strings.Lines(string(text)) {
-		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown CPU"
 }

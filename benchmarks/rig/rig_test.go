@@ -32,7 +32,7 @@ func TestPercentile(t *testing.T) {
 
 func TestReportIsWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "results", "x.json")
-	if err := WriteJSON(path, ThisMachine()); err != nil {
+	if err := WriteJSON(path, ThisMachine(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(path)

@@ -179,10 +179,11 @@ type report struct {
 
 func newReport(ctx context.Context, o *options) *report {
 	return &report{
-		Time: time.Now().UTC().Truncate(time.Second), Options: o, Machine: rig.ThisMachine(),
+		Time: time.Now().UTC().Truncate(time.Second), Options: o, Machine: rig.ThisMachine(ctx),
 		Versions: map[string]string{
 			"weft": rig.Version(ctx, o.weft, "version"),
 			"ovs":  rig.PackageVersion(ctx, host.OVS.Package),
+			"dpdk": rig.LineOf(ctx, "DPDK", host.OVS.Program),
 		},
 	}
 }
@@ -202,7 +203,7 @@ func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "\n%d rounds, phases of %g s; 64-byte frames from one port to the other, split rings of %d\n",
 		r.Options.Rounds, r.Options.Seconds, ringSize)
 	fmt.Fprintln(out, r.Machine)
-	fmt.Fprintf(out, "%s; %s\n", r.Versions["weft"], r.Versions["ovs"])
+	fmt.Fprintf(out, "%s; %s; %s\n", r.Versions["weft"], r.Versions["ovs"], r.Versions["dpdk"])
 	for _, s := range r.Scenarios {
 		fmt.Fprintf(out, "\n%s (%s)\n", s.Title, s.Name)
 		if s.Failure != "" {
