@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"weft/internal/packet"
+	"weft/internal/sys"
 	"weft/pmd/memport"
 )
 
@@ -12,7 +13,7 @@ import (
 func BenchmarkIteration(b *testing.B) {
 	for _, queues := range []int{1, 8} {
 		b.Run(fmt.Sprintf("queues=%d", queues), func(b *testing.B) {
-			th := &thread{turn: noTurn(), batch: packet.NewBatch(nil), gapLimits: limitsAt(2_000_000_000)}
+			th := &thread{turn: sys.NoTurn(), batch: packet.NewBatch(nil), gapLimits: limitsAt(2_000_000_000)}
 			list := &queueList{}
 			for range queues - 1 {
 				port, err := memport.New(memport.Config{})

@@ -16,7 +16,7 @@ import (
 
 // runLoop runs the loop on this goroutine over a queue whose n-th Receive returns script(n), until that is negative.
 func runLoop(maxNap time.Duration, script func(n int) int) *thread {
-	th := &thread{turn: noTurn(), batch: packet.NewBatch(nil), processor: processFunc(func(*packet.Batch) {})}
+	th := &thread{turn: sys.NoTurn(), batch: packet.NewBatch(nil), processor: processFunc(func(*packet.Batch) {})}
 	n := 0
 	rx := &fakeRx{receive: func(b *packet.Batch) int {
 		got := script(n)
@@ -242,7 +242,7 @@ func TestAThreadWhoseQueuesAllWakeItWaitsForThem(t *testing.T) {
 	if err := bell.Watch(signal); err != nil {
 		t.Fatal(err)
 	}
-	th := &thread{turn: noTurn(), batch: packet.NewBatch(nil), processor: processFunc(func(*packet.Batch) {})}
+	th := &thread{turn: sys.NoTurn(), batch: packet.NewBatch(nil), processor: processFunc(func(*packet.Batch) {})}
 	var sent, seen atomic.Int64 // nanoseconds
 	waits := 0
 	begun := time.Now()

@@ -75,12 +75,12 @@ type threadCounters struct {
 }
 
 // loop polls until it is told to stop. Nothing in it allocates, blocks, logs or looks at a clock but the TSC, and the
-// scheduler does not take its turn away (see turn). The only thing that outlives an iteration is the idle back-off.
+// scheduler does not take its turn away (see [sys.Turn]). The only thing that outlives an iteration is the idle back-off.
 func (t *thread) loop() {
 	b, iteration := t.batch, t.iterations.Load()
 	empty, nap := 0, int64(firstNap)
 	last := sys.Cycles()
-	t.turn.hold(last)
+	t.turn.Hold(last)
 	for {
 		// The quiescent point: nothing found in an earlier iteration is held any more, and what is published is read
 		// anew after it. The store is sequentially consistent (see Manager.Synchronize).
@@ -88,11 +88,11 @@ func (t *thread) loop() {
 		t.iterations.Store(iteration)
 		list := t.list.Load()
 		if list.stop {
-			t.turn.release()
+			t.turn.Release()
 			return
 		}
-		if t.turn.asked(last) {
-			t.turn.answer(last)
+		if t.turn.Asked(last) {
+			t.turn.Answer(last)
 		}
 		received, idle, begun := 0, uint64(0), last
 		for _, q := range list.queues {

@@ -48,7 +48,7 @@ type thread struct {
 	// Private to the thread.
 	processor Processor
 	batch     *packet.Batch
-	turn      turn
+	turn      sys.Turn
 	current   *polledQueue // being polled
 	stage     Stage
 }
@@ -97,8 +97,8 @@ func (t *thread) run(onThread func()) {
 		defer closer.Close()
 	}
 	debug.SetPanicOnFault(true)
-	if t.turn, t.turnLost = takeTurn(t.tscHz); t.turnLost == nil {
-		defer t.turn.drop()
+	if t.turn, t.turnLost = sys.TakeTurn(t.tscHz); t.turnLost == nil {
+		defer t.turn.Drop()
 	}
 	t.started <- nil
 	for !t.poll() {

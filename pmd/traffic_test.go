@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weft/internal/packet"
+	"weft/internal/sys"
 	"weft/pmd/memport"
 )
 
@@ -171,7 +172,7 @@ func TestLoopAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	th := &thread{turn: noTurn(), batch: packet.NewBatch(nil), processor: newForward(map[uint32]*memport.TxQueue{3: port.Tx(0)})}
+	th := &thread{turn: sys.NoTurn(), batch: packet.NewBatch(nil), processor: newForward(map[uint32]*memport.TxQueue{3: port.Tx(0)})}
 	stop := &queueList{stop: true}
 	rounds := 0
 	last := &fakeRx{receive: func(*packet.Batch) int {

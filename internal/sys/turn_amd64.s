@@ -24,17 +24,17 @@ TEXT ·handlers(SB), NOSPLIT, $0-16
 	MOVQ AX, fault+8(FP)
 	RET
 
-// FIND looks for the turn of the goroutine g that was interrupted: CX points to it, or this goes on at none.
+// FIND looks for the slot of the goroutine g that was interrupted: CX points to it, or this goes on at none.
 #define FIND(none) \
 	MOVQ (TLS), AX                           \
-	LEAQ turns<>+turnTable_turns(SB), CX     \
+	LEAQ turns<>+turnTable_slots(SB), CX     \
 	MOVQ turns<>+turnTable_used(SB), R8      \
 next:                                        \
 	TESTQ R8, R8                             \
 	JEQ  none                                \
-	CMPQ Turn_g(CX), AX                      \
+	CMPQ turnSlot_g(CX), AX                      \
 	JEQ  found                               \
-	ADDQ $Turn__size, CX                     \
+	ADDQ $turnSlot__size, CX                     \
 	DECQ R8                                  \
 	JMP  next                                \
 found:
@@ -43,7 +43,7 @@ found:
 // it with the C ABI: DI, SI and DX are that handler's arguments.
 TEXT onPreempt<>(SB), NOSPLIT|NOFRAME, $0-0
 	FIND(chain)
-	INCQ Turn_asked(CX)
+	INCQ turnSlot_asked(CX)
 chain:
 	MOVQ turns<>+turnTable_preempt(SB), AX
 	JMP  AX
@@ -53,9 +53,9 @@ chain:
 // g in R14, is nosplit and calls nothing.
 TEXT onFault<>(SB), NOSPLIT|NOFRAME, $0-0
 	FIND(chain)
-	CMPQ Turn_held(CX), $0
+	CMPQ turnSlot_held(CX), $0
 	JEQ  chain
-	MOVQ $0, Turn_held(CX)
+	MOVQ $0, turnSlot_held(CX)
 	PUSHQ DI
 	PUSHQ SI
 	PUSHQ DX

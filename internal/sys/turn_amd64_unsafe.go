@@ -11,22 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Turn is one goroutine's hold on the CPU time that Go's scheduler gave it. The scheduler asks a goroutine that has run
-// for 10 ms to make room for another, and one that is locked to its thread then waits for a second thread of the process to
-// hand the turn back, some microseconds if that finds a free CPU at once, milliseconds if not. While a turn is held
-// nothing takes it away: the scheduler's requests are counted, and the goroutine answers them when it sees fit, by
-// releasing the turn and calling runtime.Gosched. It must answer those that are repeated at once: a stop-the-world asks
-// every 100 us, and everybody else stands still until it is answered.
-//
-// While it holds its turn a goroutine must not block. A panic then ends the process with "panic holding locks", except
-// that a memory fault (SIGBUS, SIGSEGV) releases the turn before Go makes a panic of it.
-//
-// How: runtime.procPin, and a handler before Go's own for the signal by which Go's scheduler asks (SIGURG, since Go 1.14)
-// and those of memory faults.
-//
-// Concurrency: only the goroutine that took the turn uses it; signal handlers on its thread write asked and held.
-type Turn struct {
-	g     uintptr // identifies the goroutine; 0: the turn is free
+// turnSlot is what a goroutine that has a turn shares with the signal handlers on its thread, which write asked and held.
+type turnSlot struct {
+	g     uintptr // identifies the goroutine; 0: the slot is free
 	held  uint64
 	asked uint64
 	_     [40]byte
@@ -38,12 +25,12 @@ const maxTurns = 1024
 // turnTable is shared with the signal handlers. It lies outside Go's heap, at a fixed address.
 type turnTable struct {
 	state atomic.Uint64 // 0 before the handlers are installed, 1 meanwhile, 2 afterwards
-	used  atomic.Uint64 // turns from here on were never taken
+	used  atomic.Uint64 // slots from here on were never taken
 	// The handlers that Go's runtime had installed, and the entry of runtime.procUnpin.
 	preempt, bus, segv, unpin uintptr
 
 	_     [16]byte
-	turns [maxTurns]Turn
+	slots [maxTurns]turnSlot
 }
 
 func theTurns() *turnTable
@@ -59,8 +46,8 @@ func procUnpin()
 // errNoTurns says that the runtime was told not to send what a Turn counts.
 var errNoTurns = errors.New("GODEBUG has asyncpreemptoff=1, with which the scheduler cannot ask for a turn")
 
-// TakeTurn gives the calling goroutine, which must be locked to its thread, a turn, not yet held. Drop it.
-func TakeTurn() (*Turn, error) {
+// takeSlot gives the calling goroutine, which must be locked to its thread, a slot.
+func takeSlot() (*turnSlot, error) {
 	if strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1") {
 		return nil, errNoTurns
 	}
@@ -68,16 +55,16 @@ func TakeTurn() (*Turn, error) {
 	if err := t.install(); err != nil {
 		return nil, err
 	}
-	for i := range t.turns {
-		turn := &t.turns[i]
-		if !atomic.CompareAndSwapUintptr(&turn.g, 0, currentG()) {
+	for i := range t.slots {
+		slot := &t.slots[i]
+		if !atomic.CompareAndSwapUintptr(&slot.g, 0, currentG()) {
 			continue
 		}
-		turn.held, turn.asked = 0, 0
+		slot.held, slot.asked = 0, 0
 		for used := t.used.Load(); used < uint64(i+1) && !t.used.CompareAndSwap(used, uint64(i+1)); {
 			used = t.used.Load()
 		}
-		return turn, nil
+		return slot, nil
 	}
 	return nil, fmt.Errorf("all of %d turns are taken", maxTurns)
 }
@@ -86,30 +73,28 @@ func TakeTurn() (*Turn, error) {
 func TurnsTaken() (n int) {
 	t := theTurns()
 	for i := range t.used.Load() {
-		if atomic.LoadUintptr(&t.turns[i].g) != 0 {
+		if atomic.LoadUintptr(&t.slots[i].g) != 0 {
 			n++
 		}
 	}
 	return n
 }
 
-// Drop gives the turn back, which is not held.
-func (t *Turn) Drop() { atomic.StoreUintptr(&t.g, 0) }
+func (s *turnSlot) drop() { atomic.StoreUintptr(&s.g, 0) }
 
-// Hold holds the turn. A memory fault releases it.
-func (t *Turn) Hold() {
+// hold pins the goroutine to its thread and P, until release or a memory fault.
+func (s *turnSlot) hold() {
 	procPin()
-	atomic.StoreUint64(&t.held, 1)
+	atomic.StoreUint64(&s.held, 1)
 }
 
-// Release lets the scheduler take the turn again.
-func (t *Turn) Release() {
-	atomic.StoreUint64(&t.held, 0)
+func (s *turnSlot) release() {
+	atomic.StoreUint64(&s.held, 0)
 	procUnpin()
 }
 
-// Asked is how often the scheduler has asked for the turn.
-func (t *Turn) Asked() uint64 { return atomic.LoadUint64(&t.asked) }
+// requests is how often the scheduler has asked for the turn.
+func (s *turnSlot) requests() uint64 { return atomic.LoadUint64(&s.asked) }
 
 // install puts our handlers before those of Go's runtime, once.
 func (t *turnTable) install() error {

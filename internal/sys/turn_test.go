@@ -29,13 +29,13 @@ func withTurn(t *testing.T, f func(turn *Turn)) {
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		turn, err := TakeTurn()
+		turn, err := TakeTurn(1_000_000_000)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		defer turn.Drop()
-		f(turn)
+		f(&turn)
 	}()
 	<-done
 }
@@ -54,14 +54,14 @@ func TestTurnThatIsHeldIsNotTaken(t *testing.T) {
 		if n := waits(t) - before; n < 3 {
 			t.Errorf("a turn that is not held was taken %d times in %v: what is tested here does not happen", n, long)
 		}
-		before, asked := waits(t), turn.Asked()
-		turn.Hold()
+		before, asked := waits(t), turn.slot.requests()
+		turn.Hold(Cycles())
 		spin(long)
 		turn.Release()
 		if n := waits(t) - before; n != 0 {
 			t.Errorf("the thread waited %d times while it held its turn", n)
 		}
-		if n := turn.Asked() - asked; n < 3 {
+		if n := turn.slot.requests() - asked; n < 3 {
 			t.Errorf("the scheduler asked %d times in %v", n, long)
 		}
 	})
@@ -77,14 +77,10 @@ func TestStopTheWorldIsAnswered(t *testing.T) {
 		}
 	}()
 	withTurn(t, func(turn *Turn) {
-		turn.Hold()
-		asked := turn.Asked()
+		turn.Hold(Cycles())
 		for begun := time.Now(); collected.Load() < 10 && time.Since(begun) < 20*time.Second; {
-			if turn.Asked()-asked >= 2 {
-				turn.Release()
-				runtime.Gosched()
-				turn.Hold()
-				asked = turn.Asked()
+			if now := Cycles(); turn.Asked(now) {
+				turn.Answer(now)
 			}
 		}
 		turn.Release()
@@ -119,11 +115,11 @@ func TestMemoryFaultReleasesTheTurn(t *testing.T) {
 		withTurn(t, func(turn *Turn) {
 			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 			for range 100 {
-				err := faultOf(func() { turn.Hold(); touch() })
+				err := faultOf(func() { turn.Hold(Cycles()); touch() })
 				if err == nil || !strings.Contains(err.Error(), "invalid memory address") {
 					t.Fatalf("%s: the panic was %v", name, err)
 				}
-				if turn.held != 0 {
+				if turn.slot.held != 0 {
 					t.Fatalf("%s: the turn is held", name)
 				}
 			}
@@ -157,5 +153,37 @@ func TestTurnsAreUsedAgain(t *testing.T) {
 	}
 	if n := theTurns().used.Load(); n > 16 {
 		t.Errorf("%d turns were used for one at a time", n)
+	}
+}
+
+func TestOnlyInsistenceIsAnswered(t *testing.T) {
+	const hz = 1_000_000 // a cycle is a microsecond
+	for name, c := range map[string]struct {
+		asked []uint64 // when
+		want  bool
+	}{
+		"every 10 ms, as for a turn that is over": {[]uint64{10_000, 20_000, 30_000, 40_000, 50_000}, false},
+		"every 100 us, as for a stop-the-world":   {[]uint64{10_000, 10_100}, true},
+		"both":                                    {[]uint64{10_000, 20_000, 30_000, 30_100}, true},
+	} {
+		tr := NoTurn()
+		tr.insistence = uint64(insistence.Microseconds()) * hz / 1_000_000
+		answered := false
+		for i, at := range c.asked {
+			answered = tr.insists(uint64(i+1), at)
+		}
+		if answered != c.want {
+			t.Errorf("asked %s: answered %v, want %v", name, answered, c.want)
+		}
+	}
+}
+
+func TestATurnIsNotHeldForEver(t *testing.T) {
+	tr := NoTurn()
+	if tr.until = 1000; tr.Asked(1000) || !tr.Asked(1001) {
+		t.Error("the turn is not given up when its time is over")
+	}
+	if Cycles() > NoTurn().until {
+		t.Error("who has no turn gives it up")
 	}
 }
