@@ -100,9 +100,15 @@ func benchmarkFlows(b *testing.B, l *Lookup, n int) {
 	b.ReportMetric(misses/(misses+float64(s.Hits-before.Hits)), "misses/op")
 }
 
-// BenchmarkRevalidate is the cost of one packet whose flow is cached, when a rule that it does not meet was changed since the
+// BenchmarkRevalidate is the cost of one packet whose flow is cached, when rules that it does not meet were changed since the
 // last packet of the flow.
 func BenchmarkRevalidate(b *testing.B) {
+	for _, changed := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("changed=%d", changed), func(b *testing.B) { benchmarkRevalidate(b, changed) })
+	}
+}
+
+func benchmarkRevalidate(b *testing.B, changed int) {
 	const n = 1024
 	p := NewPipeline(Config{})
 	fiveTuples(b, p, n)
@@ -113,13 +119,17 @@ func BenchmarkRevalidate(b *testing.B) {
 	}
 	batch := packet.NewBatch(nil)
 	fill(batch, 1, frames)
-	other := rule(b, "ip,nw_dst=192.0.2.1,actions=drop")
+	var changes []flow.Change
+	for i := range changed {
+		other := rule(b, fmt.Sprintf("ip,nw_dst=192.0.%d.%d,actions=drop", i>>8, i&255))
+		changes = append(changes, flow.Change{Rule: other}, flow.Change{Command: flow.Delete, Filter: flow.Filter{
+			Strict: true, Match: other.Match, Priority: other.Priority,
+		}}, flow.Change{Rule: other})
+	}
 	var took time.Duration
 	packets := 0
 	for b.Loop() {
-		if err := p.Apply([]flow.Change{{Rule: other}, {Command: flow.Delete, Filter: flow.Filter{
-			Strict: true, Match: other.Match, Priority: other.Priority,
-		}}, {Rule: other}}); err != nil {
+		if err := p.Apply(changes); err != nil {
 			b.Fatal(err)
 		}
 		start := time.Now()

@@ -30,8 +30,9 @@
 // masks are laid out anew now and then by Expire, in steps of less than a millisecond.
 //
 // A cached flow knows the generation it was resolved in. When the generation has moved on, the flow's key is compared
-// with the matches that changed since, up to 64 generations of up to 16 rules each, some nanoseconds a match; only a
-// flow that one of them touches, or that is further behind, is classified again, once. Only a rule that looks at bits
+// with the matches that changed since, up to 64 generations: one by one, some nanoseconds each, or, of a generation that
+// changed more than 16 rules, in a Bloom filter for each mask, up to 8192 rules of up to 8 masks. Only a flow that one of
+// them touches, or that is further behind, is classified again, once. Only a rule that looks at bits
 // of the key at which no rule looked before, and the end of such rules after ten seconds, gives keys a new layout and
 // empties the caches.
 //

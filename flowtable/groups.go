@@ -204,7 +204,7 @@ func (x *txn) settleGroups() error {
 // noteUsers notes that the rules which use t may do something else now.
 func (x *txn) noteUsers(t target) {
 	users := x.p.users[t]
-	if len(users)+len(x.changed) > logMatches {
+	if len(users)+len(x.p.noted) > maxNoted {
 		x.all = true
 		return
 	}

@@ -36,6 +36,7 @@ type Pipeline struct {
 	groups  groupTable                     // as published
 	meters  map[uint32]*meterEntry         // as published
 	live    map[uint32]bool                // ports that have a link
+	noted   []tableMatch                   // what the transaction on its way changed
 
 	fragments flow.Fragments
 
@@ -100,64 +101,15 @@ type txn struct {
 	takenSlots    map[uint32]bool // of meters in the last state
 	nextMeter     uint32          // the first place that may be free
 	bulk          bool            // so many changes that placing them well now is worth some time
-	changed       []tableMatch
-	all           bool
-}
-
-// tableMatch is the match of a rule that changed, and its table.
-type tableMatch struct {
-	table uint8
-	match flow.Match
+	all           bool            // so much changed that the log does not say what
 }
 
 func (p *Pipeline) begin() *txn {
 	p.reclaim()
+	p.noted = p.noted[:0]
 	st := p.state.Load()
 	p.classes.Epoch(st.epoch + 1)
 	return &txn{p: p, gen: st.gen + 1, now: p.now(), groups: p.groups, meters: p.meters}
-}
-
-// note remembers that match changed, for the log.
-func (x *txn) note(table uint8, m *flow.Match) {
-	if len(x.changed) == logMatches {
-		x.all = true
-		return
-	}
-	x.changed = append(x.changed, tableMatch{table, *m})
-}
-
-// changeSet is the log entry of what the transaction changed.
-func (x *txn) changeSet() *changeSet {
-	set := &changeSet{gen: x.gen, all: x.all}
-	if set.all {
-		return set
-	}
-	rewritable := x.p.actions.rewritable()
-	for _, c := range x.changed {
-		if x.p.actions.chained == 0 {
-			// Without resubmit and goto_table, now and before, only table 0 is looked at, with the packet's own key, but for
-			// the ports of fragments.
-			if c.table == 0 {
-				set.matches = append(set.matches, x.unhidden(c.match))
-			}
-			continue
-		}
-		c.match = x.unhidden(c.match)
-		for w := range rewritable {
-			c.match.Mask[w] &^= rewritable[w]
-			c.match.Key[w] &^= rewritable[w]
-		}
-		set.matches = append(set.matches, c.match)
-	}
-	return set
-}
-
-// unhidden is what packets have that m matches, where rules see the ports of fragments as 0 though cached flows have them.
-func (x *txn) unhidden(m flow.Match) flow.Match {
-	if x.p.fragments == flow.FragmentsNormal && m.Key[flow.WordL4]&maskPorts == 0 {
-		m.Mask[flow.WordL4] &^= maskPorts
-	}
-	return m
 }
 
 // tableFor returns a table's classifier, made if need be.

@@ -74,38 +74,3 @@ func (st *state) classify(table uint8, key *flow.Key) (slot, actions uint32) {
 	}
 	return st.tables[table].Lookup(st.gen, key)
 }
-
-// A cached flow that was resolved some generations ago is still right if none of the changes since could affect it. The
-// state remembers the matches of the last few changes, so that rules which have nothing to do with a flow, added or
-// removed a thousand times a second, do not make it be classified again.
-
-const (
-	logLength  = 64
-	logMatches = 16 // a generation that changed more rules counts as having changed everything
-)
-
-// changeSet is what one generation changed.
-type changeSet struct {
-	gen     uint64
-	all     bool
-	matches []flow.Match
-}
-
-// unaffected reports whether what key, masked by the union of all matches, resolved to in generation gen still holds.
-func (st *state) unaffected(key *flow.Key, gen uint64) bool {
-	if st.gen-gen > logLength {
-		return false
-	}
-	for g := gen + 1; g <= st.gen; g++ {
-		set := st.log[g%logLength]
-		if set == nil || set.gen != g || set.all {
-			return false
-		}
-		for i := range set.matches {
-			if set.matches[i].Matches(key) {
-				return false
-			}
-		}
-	}
-	return true
-}
