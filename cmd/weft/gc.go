@@ -7,13 +7,14 @@ import (
 	"runtime/metrics"
 )
 
-// How far the heap may grow before it is collected. A collection briefly stops all PMD threads, so a small heap may triple;
-// their own memory is not part of it. A large one is millions of rules, which hold no pointers and cost a collection
-// next to nothing: there garbage must not take as much memory as the rules do.
+// How far the heap may grow before it is collected. A collection briefly stops all PMD threads, so a small heap may grow
+// manyfold; their own memory is not part of it. A large one is millions of rules, which hold no pointers and cost a
+// collection next to nothing: there garbage must not take as much memory as the rules do.
 const (
-	gcPercentMost  = 200
-	gcPercentLeast = 20
-	gcGarbage      = 96 << 20 // bytes of garbage that are never too much
+	gcPercentMost   = 600
+	gcPercentLeast  = 20
+	gcGarbage       = 96 << 20 // bytes of garbage that are never too much beside a heap half as large
+	gcGarbageAlways = 24 << 20 // and beside any
 )
 
 // tuneGC adapts the collector to the heap from now on, after each collection. GOGC in the environment replaces it.
@@ -44,8 +45,6 @@ func afterNextGC(now int) {
 
 // gcPercentFor is the percentage for a heap of so many live bytes.
 func gcPercentFor(live uint64) int {
-	if live == 0 {
-		return gcPercentMost
-	}
-	return int(min(gcPercentMost, max(gcPercentLeast, 100*gcGarbage/live)))
+	garbage := max(gcGarbageAlways, min(gcGarbage, 2*live))
+	return int(min(gcPercentMost, max(gcPercentLeast, 100*garbage/max(live, 1))))
 }
