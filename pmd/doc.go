@@ -17,9 +17,10 @@
 // # Concurrency
 //
 // The control side (every method of [Manager]) runs on ordinary goroutines and is serialised by the Manager's lock,
-// except Synchronize, which takes none. A PMD thread takes no lock and never waits. Control tells it what to do through
-// the atomic pointer to its queue list, and it tells control where it is through one atomic store per iteration, made
-// when it holds no reference to anything it found through a list or a published table. A queue leaves one thread's
+// except Synchronize, which takes none. A PMD thread takes no lock and never waits: it keeps its turn of Go's scheduler,
+// except for what stops every goroutine (see [sys.Turn]), so nothing that it calls may block. Control tells it what to do
+// through the atomic pointer to its queue list, and it tells control where it is through one atomic store per iteration,
+// made when it holds no reference to anything it found through a list or a published table. A queue leaves one thread's
 // list, that thread passes a quiescent point, and only then the queue enters another's: it is never polled by two
 // threads.
 //
@@ -29,5 +30,5 @@
 // survives the SIGBUS and reports a [Fault] before its next quiescent point, thus while the mapping is still there, and
 // its owner with it. The owner takes its memory away from all PMD threads, and polling goes on at once: a guest that does
 // this again and again costs the others at most the packets of one batch that were on their way to it. Any other panic
-// ends the process as usual.
+// ends the process.
 package pmd
