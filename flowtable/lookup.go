@@ -34,6 +34,7 @@ type Lookup struct {
 	st       *state // of the last batch
 
 	refs      [packet.BatchSize]uint32 // programs
+	uniform   bool                     // all of them are the same
 	path      [packet.BatchSize]uint32
 	hashes    [packet.BatchSize]uint64
 	keys      [packet.BatchSize]flow.PacketKey // compacted
@@ -111,6 +112,9 @@ func (p *Pipeline) CloseLookup(l *Lookup) {
 
 // Ref names the program of packet i of the last batch: packets of the batch with equal refs have equal ops.
 func (l *Lookup) Ref(i int) uint32 { return l.refs[i] }
+
+// Uniform reports whether all packets of the last batch have equal refs.
+func (l *Lookup) Uniform() bool { return l.uniform }
 
 // Ops is what to do with packet i of the last batch, never empty. It is valid until the next Batch and not to be
 // changed.
@@ -202,7 +206,7 @@ func (l *Lookup) resolveAll(st *state, n int, cut uint32) {
 	if l.layout.portOnly {
 		// No rule looks into packets, so that all have the same key.
 		path := l.resolve(st, 0, &t)
-		for i := range n {
+		for i := range l.path[:n] {
 			l.path[i] = path
 		}
 		l.again(path, n-1, &t)
@@ -353,14 +357,16 @@ func (l *Lookup) publish(t *tally) {
 func (l *Lookup) credit(b *packet.Batch, n int) {
 	counters := *l.counters.Load()
 	now := l.p.clock.Load()
+	l.uniform = true
 	for i := 0; i < n; {
 		path := l.path[i]
 		h := &l.programs.paths[path]
-		first := i
+		program, first := h.program, i
 		for i < n && l.path[i] == path {
-			l.refs[i] = h.program
+			l.refs[i] = program
 			i++
 		}
+		l.uniform = l.uniform && program == l.refs[0]
 		if h.first.slot == noSlot {
 			continue
 		}

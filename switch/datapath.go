@@ -54,18 +54,11 @@ func (w *worker) Process(b *packet.Batch) {
 	br.stats.packets.Publish(uint64(n), b.Bytes())
 	br.lookup.Batch(b)
 
-	ref := br.lookup.Ref(0)
-	for i := 1; ; i++ {
-		if i == n {
-			// The common case: one program for the whole batch, and mostly one output.
-			if ops := br.lookup.Ops(0); len(ops) == 1 && w.wholeBatch(br, b, &ops[0]) {
-				b.InPort = index
-				return
-			}
-			break
-		}
-		if br.lookup.Ref(i) != ref {
-			break
+	if br.lookup.Uniform() {
+		// The common case: one program for the whole batch, and mostly one output.
+		if ops := br.lookup.Ops(0); len(ops) == 1 && w.wholeBatch(br, b, &ops[0]) {
+			b.InPort = index
+			return
 		}
 	}
 	w.runBatch(br, b)

@@ -92,7 +92,9 @@ func frameScenarios() []scenario {
 		},
 		{
 			"64-pairs", "64-byte frames, two queue pairs",
-			append(among(paired, peerWeft, peerOVS), contender{"weft, 1 pair", peerWeft, port(64)}),
+			// What the load itself loses with twice as many rings shows in testpmd's two figures.
+			append(among(paired, peerWeft, peerOVS, peerTestpmd), contender{"weft, 1 pair", peerWeft, port(64)},
+				contender{"testpmd, 1 pair", peerTestpmd, port(64)}),
 			[]bar{{peerWeft, "weft, 1 pair", 1}},
 			false,
 		},
