@@ -273,6 +273,9 @@ func (r *Ring) fill(dst packet.Segment, b *packet.Batch, p *packet.Packet) {
 	}
 	d = unsafe.Add(d, r.headerLen)
 	n := copy(unsafe.Slice((*byte)(d), p.HeaderLen()), p.Header())
+	if p.Linear() {
+		return
+	}
 	for _, s := range b.Segments(p) {
 		d = unsafe.Add(d, n)
 		n = copy(unsafe.Slice((*byte)(d), s.Len()), s.Bytes())
