@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// func PrefetchEach(p *unsafe.Pointer, n int)
+// func PrefetchEach(p *uintptr, n int)
 TEXT ·PrefetchEach(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), AX
 	MOVQ n+8(FP), CX
@@ -15,7 +15,7 @@ loop:
 done:
 	RET
 
-// func PrefetchWriteEach(p *unsafe.Pointer, n int)
+// func PrefetchWriteEach(p *uintptr, n int)
 // PREFETCHW is spelled as bytes: 0F 0D /1.
 TEXT ·PrefetchWriteEach(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), AX

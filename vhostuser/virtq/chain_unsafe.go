@@ -17,10 +17,10 @@ type chain struct {
 	fits   bool             // false: there are more pieces than a batch could carry, and pieces holds the first of them
 }
 
-// walk adds to c the chain that starts with the buffer first, whose index in the descriptor table is head. Every buffer
-// must have the direction that write says. It fails when the chain breaks the ring's rules.
-func (r *Ring) walk(c *chain, first *buffer, head uint16, write bool) bool {
-	b, at := *first, head
+// walk adds to c the chain that starts with the buffer first, which an available entry names. Every buffer must have the
+// direction, 0 or descWrite. It fails when the chain breaks the ring's rules.
+func (r *Ring) walk(c *chain, first *buffer, direction uint16) bool {
+	b, at := *first, first.head
 	table, entries, inside := r.desc, uint32(r.size), false
 	for steps := uint32(1); ; steps++ {
 		if b.flags&descIndirect != 0 {
@@ -35,13 +35,13 @@ func (r *Ring) walk(c *chain, first *buffer, head uint16, write bool) bool {
 			}
 			inside, at, steps = true, 0, 1
 			// SAFETY: the table has at least one descriptor.
-			r.load(&b, table)
+			b.load(table)
 			if b.flags&descIndirect != 0 {
 				r.fail(NestedIndirect, at, uint64(b.flags))
 				return false
 			}
 		}
-		if (b.flags&descWrite != 0) != write {
+		if b.flags&descWrite != direction {
 			r.fail(WrongDirection, at, uint64(b.flags))
 			return false
 		}
@@ -66,7 +66,7 @@ func (r *Ring) walk(c *chain, first *buffer, head uint16, write bool) bool {
 		}
 		at = b.next
 		// SAFETY: at < entries, so the descriptor lies inside its table.
-		r.load(&b, unsafe.Add(table, uintptr(at)*descSize))
+		b.load(unsafe.Add(table, uintptr(at)*descSize))
 	}
 }
 

@@ -52,14 +52,21 @@ func NewMemory(regions []Region) (*Memory, error) {
 	return m, nil
 }
 
+// translate returns where n bytes (at least 1) at gpa are mapped, or nil when they are not wholly inside the region.
+func (r *Region) translate(gpa uint64, n uint32) unsafe.Pointer {
+	// One unsigned comparison refuses what lies before and behind the region.
+	if off := gpa - r.GPA; off < r.Size && uint64(n) <= r.Size-off {
+		// SAFETY: off+n lies inside the mapping of Size bytes at Base.
+		return unsafe.Add(r.Base, off)
+	}
+	return nil
+}
+
 // translate returns where n bytes (at least 1) at gpa are mapped, or nil when they are not wholly inside one region.
 func (m *Memory) translate(gpa uint64, n uint32) unsafe.Pointer {
 	for i := range m.regions {
-		r := &m.regions[i]
-		// One unsigned comparison refuses what lies before and behind the region.
-		if off := gpa - r.GPA; off < r.Size && uint64(n) <= r.Size-off {
-			// SAFETY: off+n lies inside the mapping of Size bytes at Base.
-			return unsafe.Add(r.Base, off)
+		if p := m.regions[i].translate(gpa, n); p != nil {
+			return p
 		}
 	}
 	return nil

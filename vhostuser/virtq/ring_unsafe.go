@@ -53,31 +53,41 @@ type Ring struct {
 	broken    bool
 	lastAvail uint16 // next available entry to consume
 	usedIdx   uint16 // next used entry to write
-	heads     [burst]uint16
 	bufs      [burst]buffer
 	lines     lines // of bufs
 	peeked    buffer
 	chain     [maxChain]packet.Segment
-	parts     [maxChain]part // the buffers of a frame that takes several
 
 	// Shared with the session.
 	call atomic.Pointer[sys.Event]
 	err  atomic.Pointer[RingError]
 }
 
-// buffer is one descriptor as it was read once, with its address translated (zero Segment: not inside one region).
+// buffer is one descriptor as it was read once, with its address translated.
 type buffer struct {
-	seg   packet.Segment
+	at    uintptr // where it is mapped here, 0: not inside one region. Not a pointer, as guest memory is not Go's to collect
 	addr  uint64
 	len   uint32
 	flags uint16
 	next  uint16
+	head  uint16 // its index in the descriptor table, where an available entry names it
 }
 
-// part is one of the buffers that a frame is spread over.
-type part struct {
-	head uint16
-	room int // bytes
+// plain reports that b alone is a whole chain, of the direction (0 or descWrite) that is asked for, and mapped in one piece.
+func (b *buffer) plain(direction uint16) bool {
+	return b.flags&(descNext|descIndirect|descWrite) == direction && b.at != 0
+}
+
+// pointer is where b begins, which must be mapped.
+func (b *buffer) pointer() unsafe.Pointer {
+	// SAFETY: translate found len bytes of a mapping at this address; the mapping stays until a quiescent point.
+	return unsafe.Add(nil, b.at)
+}
+
+// after is the part of b that begins n bytes in, n at most its length.
+func (b *buffer) after(n int) packet.Segment {
+	// SAFETY: n <= len by the caller's promise.
+	return packet.SegmentAt(unsafe.Add(b.pointer(), n), b.len-uint32(n))
 }
 
 // NewRing checks cfg and makes a ring. It goes on at the used index that stands in guest memory: this device uses buffers
@@ -163,50 +173,56 @@ func (r *Ring) available() int {
 // they name, translates their addresses and prefetches the buffers. It returns how many it staged; fewer than n only when
 // the ring broke.
 func (r *Ring) stage(skip uint16, n int, write bool) int {
-	for i := range r.heads[:n] {
-		at := (r.lastAvail + skip + uint16(i)) & r.mask
-		// SAFETY: at < size, so the entry lies inside the available ring.
-		head := *(*uint16)(unsafe.Add(r.avail, ringHeader+uintptr(at)*availElem))
-		if head > r.mask {
+	first, mask, desc, avail := r.lastAvail+skip, r.mask, r.desc, r.avail
+	regions := r.memory.regions
+	for i := range r.bufs[:n] {
+		// SAFETY: masked with size-1, so the entry lies inside the available ring.
+		head := *(*uint16)(unsafe.Add(avail, ringHeader+uintptr((first+uint16(i))&mask)*availElem))
+		if head > mask {
 			r.fail(HeadOutOfRange, head, uint64(head))
 			n = i
 			break
 		}
-		r.heads[i] = head
-	}
-	for i := range r.heads[:n] {
 		b := &r.bufs[i]
-		// SAFETY: every head was bounded above, so the descriptor lies inside the table.
-		r.load(b, unsafe.Add(r.desc, uintptr(r.heads[i])*descSize))
-		p := r.memory.translate(b.addr, b.len)
-		b.seg = packet.SegmentAt(p, b.len)
-		if write {
-			r.lines.toWrite(p, r.headerLen, b.len)
-		} else {
-			r.lines.toRead(p, r.headerLen, b.len)
+		b.head = head
+		// SAFETY: head was bounded above, so the descriptor lies inside the table.
+		b.load(unsafe.Add(desc, uintptr(head)*descSize))
+		b.at = 0
+		for k := range regions { // Memory.translate, which is too long to be inlined
+			if p := regions[k].translate(b.addr, b.len); p != nil {
+				b.at = uintptr(p)
+				break
+			}
 		}
 	}
-	r.lines.fetch()
+	if write {
+		r.lines.toWrite(r.bufs[:n], r.headerLen)
+	} else {
+		r.lines.toRead(r.bufs[:n], r.headerLen)
+	}
 	return n
 }
 
 // peek reads the entry that is skip behind lastAvail and its descriptor, beyond the staged ones. The buffer is valid until
 // the next peek. It is nil when the ring broke.
-func (r *Ring) peek(skip uint16, head *uint16) *buffer {
+func (r *Ring) peek(skip uint16) *buffer {
 	at := (r.lastAvail + skip) & r.mask
 	// SAFETY: at < size, so the entry lies inside the available ring.
-	*head = *(*uint16)(unsafe.Add(r.avail, ringHeader+uintptr(at)*availElem))
-	if *head > r.mask {
-		r.fail(HeadOutOfRange, *head, uint64(*head))
+	head := *(*uint16)(unsafe.Add(r.avail, ringHeader+uintptr(at)*availElem))
+	if head > r.mask {
+		r.fail(HeadOutOfRange, head, uint64(head))
 		return nil
 	}
+	b := &r.peeked
+	b.head = head
 	// SAFETY: head is bounded, so the descriptor lies inside the table.
-	r.load(&r.peeked, unsafe.Add(r.desc, uintptr(*head)*descSize))
-	return &r.peeked
+	b.load(unsafe.Add(r.desc, uintptr(head)*descSize))
+	b.at = uintptr(r.memory.translate(b.addr, b.len))
+	return b
 }
 
 // load reads the descriptor at d once.
-func (r *Ring) load(b *buffer, d unsafe.Pointer) {
+func (b *buffer) load(d unsafe.Pointer) {
 	// SAFETY: d points at 16 readable bytes of a descriptor table; the caller bounded it.
 	b.addr = *(*uint64)(d)
 	rest := *(*uint64)(unsafe.Add(d, 8))
@@ -253,14 +269,13 @@ func (r *Ring) interrupt() {
 	}
 }
 
-// fill writes a virtio-net header for one buffer (virtio 1.3 §5.1.6: no offload, num_buffers 1) and p's frame to dst, which
-// has room for both.
+// fill writes a virtio-net header for one buffer (virtio 1.3 §5.1.6: no offload, num_buffers 1) and p's frame to d, where
+// there is room for both.
 //
 // A header that is there already, as in buffers that the guest uses again, is not written: the line that it is in stays with
 // the guest, which reads it for every frame. A guest that writes there meanwhile gets what it wrote.
-func (r *Ring) fill(dst packet.Segment, b *packet.Batch, p *packet.Packet) {
-	d := dst.Pointer()
-	// SAFETY: the caller checked that dst has headerLen+p.Len() bytes, which are mapped.
+func (r *Ring) fill(d unsafe.Pointer, b *packet.Batch, p *packet.Packet) {
+	// SAFETY: the caller checked that headerLen+p.Len() bytes are mapped at d.
 	if h := (*uint64)(d); *h != 0 {
 		*h = 0
 	}

@@ -95,22 +95,21 @@ func (q *RxQueue) Receive(b *packet.Batch) int {
 func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
 	for i := range r.bufs[:n] {
 		buf := &r.bufs[i]
-		if frame := int(buf.len) - r.headerLen; buf.flags&(descNext|descIndirect|descWrite) == 0 &&
-			buf.seg.Pointer() != nil && frame >= packet.MinFrame && frame <= packet.MaxFrame {
+		if frame := int(buf.len) - r.headerLen; buf.plain(0) &&
+			frame >= packet.MinFrame && frame <= packet.MaxFrame {
 			if b.SegmentsFree() == 0 {
 				return
 			}
-			src := after(buf.seg, r.headerLen)
 			p := b.Add(min(frame, packet.WindowSize))
-			copy(p.Header(), src.Bytes())
+			copy(p.Header(), buf.after(r.headerLen).Bytes())
 			if frame > packet.WindowSize {
-				b.AddSegment(p, after(src, packet.WindowSize))
+				b.AddSegment(p, buf.after(r.headerLen+packet.WindowSize))
 			}
 			r.lastAvail++
 			continue
 		}
 		whole := chain{pieces: r.chain[:0], fits: true}
-		if !r.walk(&whole, buf, r.heads[i], false) {
+		if !r.walk(&whole, buf, 0) {
 			return
 		}
 		frame := whole.total - r.headerLen
@@ -170,8 +169,8 @@ func (q *RxQueue) Release(*packet.Batch) {
 	if n == 0 {
 		return
 	}
-	for i, head := range r.heads[:n] {
-		r.put(i, head, 0)
+	for i := range r.bufs[:n] {
+		r.put(i, r.bufs[i].head, 0)
 	}
 	r.usedIdx += n
 	r.publish()

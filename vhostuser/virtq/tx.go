@@ -73,10 +73,9 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 			break
 		}
 		buf := &r.bufs[t.next]
-		if need := r.headerLen + p.Len(); buf.flags&(descNext|descIndirect|descWrite) == descWrite &&
-			need <= int(buf.len) && buf.seg.Pointer() != nil {
-			r.fill(buf.seg, b, p)
-			r.put(t.taken, r.heads[t.next], uint32(need))
+		if need := r.headerLen + p.Len(); buf.plain(descWrite) && need <= int(buf.len) {
+			r.fill(buf.pointer(), b, p)
+			r.put(t.taken, buf.head, uint32(need))
 			t.next++
 			t.taken++
 			t.packets++
@@ -111,7 +110,7 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 	n := 0 // buffers
 	for all.total < need {
 		switch {
-		case n > 0 && !r.mergeable, n == len(r.parts), !all.fits:
+		case n > 0 && !r.mergeable, n == maxChain, !all.fits:
 			t.tooLong++
 			return true
 		case n == t.staged-t.next+t.free:
@@ -119,23 +118,18 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 		}
 		var buf *buffer
 		if t.next+n < t.staged {
-			buf, r.parts[n].head = &r.bufs[t.next+n], r.heads[t.next+n]
-		} else if buf = r.peek(uint16(t.taken+n), &r.parts[n].head); buf == nil {
+			buf = &r.bufs[t.next+n]
+		} else if buf = r.peek(uint16(t.taken + n)); buf == nil {
 			return false
 		}
 		had := all.total
-		if !r.walk(&all, buf, r.parts[n].head, true) {
+		if !r.walk(&all, buf, descWrite) {
 			return false
 		}
-		r.parts[n].room = all.total - had
+		r.put(t.taken+n, buf.head, uint32(min(need, all.total)-had)) // not published if the frame does not fit
 		n++
 	}
 	r.spread(all.pieces, b, p, n)
-	for i := range r.parts[:n] {
-		written := min(need, r.parts[i].room)
-		r.put(t.taken+i, r.parts[i].head, uint32(written))
-		need -= written
-	}
 	t.taken += n
 	t.packets++
 	t.bytes += uint64(p.Len())
