@@ -20,6 +20,11 @@ type chain struct {
 // walk adds to c the chain that starts with the buffer first, which an available entry names. Every buffer must have the
 // direction, 0 or descWrite. It fails when the chain breaks the ring's rules.
 func (r *Ring) walk(c *chain, first *buffer, direction uint16) bool {
+	if first.plain(direction) && first.len > 0 && len(c.pieces) < cap(c.pieces) {
+		c.pieces = append(c.pieces, first.after(0))
+		c.total += int(first.len)
+		return true
+	}
 	b, at := *first, first.head
 	table, entries, inside := r.desc, uint32(r.size), false
 	for steps := uint32(1); ; steps++ {

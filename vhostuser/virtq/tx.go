@@ -107,13 +107,17 @@ func (r *Ring) restage(t *txBurst, want int) bool {
 func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 	need := r.headerLen + p.Len()
 	all := chain{pieces: r.chain[:0], fits: true}
-	n := 0 // buffers
+	have, most := t.staged-t.next+t.free, 1 // buffers that there are, and that one frame may take
+	if r.mergeable {
+		most = maxChain
+	}
+	n := 0
 	for all.total < need {
 		switch {
-		case n > 0 && !r.mergeable, n == maxChain, !all.fits:
+		case n == most, !all.fits:
 			t.tooLong++
 			return true
-		case n == t.staged-t.next+t.free:
+		case n == have:
 			return false
 		}
 		var buf *buffer
@@ -144,7 +148,7 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 func (r *Ring) spread(pieces []packet.Segment, b *packet.Batch, p *packet.Packet, n int) {
 	var header [HeaderMergeable]byte
 	binary.LittleEndian.PutUint16(header[HeaderLegacy:], uint16(n))
-	out := cursor{pieces: pieces}
+	out := cursor{rest: pieces}
 	out.write(header[:r.headerLen])
 	out.write(p.Header())
 	for _, s := range b.Segments(p) {
@@ -154,17 +158,17 @@ func (r *Ring) spread(pieces []packet.Segment, b *packet.Batch, p *packet.Packet
 
 // cursor writes a stream of bytes over pieces.
 type cursor struct {
-	pieces []packet.Segment
-	off    int // in the first of them
+	room []byte           // what is left of the piece that is written
+	rest []packet.Segment // those behind it
 }
 
 func (c *cursor) write(src []byte) {
 	for len(src) > 0 {
-		n := copy(c.pieces[0].Bytes()[c.off:], src)
-		src = src[n:]
-		if c.off += n; c.off == c.pieces[0].Len() {
-			c.pieces, c.off = c.pieces[1:], 0
+		if len(c.room) == 0 {
+			c.room, c.rest = c.rest[0].Bytes(), c.rest[1:]
 		}
+		n := copy(c.room, src)
+		src, c.room = src[n:], c.room[n:]
 	}
 }
 
