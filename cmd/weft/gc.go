@@ -13,7 +13,7 @@ import (
 const (
 	gcPercentMost   = 600
 	gcPercentLeast  = 20
-	gcGarbage       = 96 << 20 // bytes of garbage that are never too much beside a heap half as large
+	gcGarbage       = 96 << 20 // bytes of garbage that are never too much beside a heap a quarter as large
 	gcGarbageAlways = 24 << 20 // and beside any
 )
 
@@ -45,6 +45,6 @@ func afterNextGC(now int) {
 
 // gcPercentFor is the percentage for a heap of so many live bytes.
 func gcPercentFor(live uint64) int {
-	garbage := max(gcGarbageAlways, min(gcGarbage, 2*live))
+	garbage := max(gcGarbageAlways, min(gcGarbage, 4*live))
 	return int(min(gcPercentMost, max(gcPercentLeast, 100*garbage/max(live, 1))))
 }

@@ -334,9 +334,16 @@ func (s *Store) lengthOf(ref uint32, limit int) int {
 	return n
 }
 
+// entryBuffer has room for any entry.
+type entryBuffer [entryHead + flow.KeyWords]uint64
+
 // each calls f with every entry of the chain, valid until f returns.
 func (s *Store) each(ref uint32, f func(ref uint32, e entry)) {
-	var buf [entryHead + flow.KeyWords]uint64
+	buf, _ := s.buffers.Get().(*entryBuffer)
+	if buf == nil {
+		buf = new(entryBuffer)
+	}
+	defer s.buffers.Put(buf)
 	for ref != 0 {
 		b := s.block(ref)
 		for i := range b.n {

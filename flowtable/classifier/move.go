@@ -79,7 +79,8 @@ func (t *Table) Settle(oldest uint64) {
 			continue // it is gone
 		}
 		delete(t.doubly, m.slot)
-		e, _ := t.store.entry(m.slot)
+		var buf entryBuffer
+		e, _ := t.store.entry(m.slot, &buf)
 		info := t.byID[e.mask()]
 		key := keyOf(info.shape, e)
 		t.unlink(m.from, info, &key, m.slot)
@@ -120,7 +121,8 @@ func (t *Table) Move(limit int, gen uint64) int {
 
 // move sends one rule from p to where the plan has it.
 func (t *Table) move(slot uint32, p *Tuple, gen uint64) {
-	e, _ := t.store.entry(slot)
+	var buf entryBuffer
+	e, _ := t.store.entry(slot, &buf)
 	info := t.byID[e.mask()]
 	key := keyOf(info.shape, e)
 	to := t.home(info, &key)

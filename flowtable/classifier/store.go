@@ -2,6 +2,7 @@ package classifier
 
 import (
 	"math"
+	"sync"
 	"sync/atomic"
 
 	"weft/flowtable/flow"
@@ -28,6 +29,7 @@ type Store struct {
 	lastID  uint32
 	seed    uint64
 	scratch list
+	buffers sync.Pool // of *entryBuffer, see each
 }
 
 // location is where a rule's entry is.
@@ -85,23 +87,25 @@ func (s *Store) shapeID(sh *shape) uint32 {
 	return uint32(len(list) - 1)
 }
 
-// entry returns a copy of slot's entry, and the words of its head where they lie.
-func (s *Store) entry(slot uint32) (e, head entry) {
+// entry returns a copy of slot's entry, which is in buf, and the words of its head where they lie.
+func (s *Store) entry(slot uint32, buf *entryBuffer) (e, head entry) {
 	b := s.block(s.locs.at(slot).block)
 	i := b.find(slot)
-	return b.entry(make([]uint64, 0, entryHead+flow.KeyWords), i), b.headOf(i)
+	return b.entry(buf[:0], i), b.headOf(i)
 }
 
 // Match returns the match of a rule.
 func (s *Store) Match(slot uint32) flow.Match {
-	e, _ := s.entry(slot)
+	var buf entryBuffer
+	e, _ := s.entry(slot, &buf)
 	sh := s.shapes[e.mask()]
 	return flow.Match{Key: keyOf(sh, e), Mask: sh.key()}
 }
 
 // Live reports whether the rule was not removed.
 func (s *Store) Live(slot uint32) bool {
-	_, head := s.entry(slot)
+	var buf entryBuffer
+	_, head := s.entry(slot, &buf)
 	return head.live()
 }
 

@@ -136,7 +136,7 @@ func (t *Table) link(p *Tuple, info *maskInfo, key *flow.Key, e entry) {
 
 // shares reports whether the chain of ref is that of key in p.
 func (t *Table) shares(p *Tuple, key *flow.Key, ref uint32) bool {
-	var buf [entryHead + flow.KeyWords]uint64
+	var buf entryBuffer
 	b := t.store.block(ref)
 	e := b.entry(buf[:0], 0)
 	sh, j := t.store.shapes[e.mask()], 0
@@ -207,21 +207,24 @@ func (t *Table) homeOf(slot uint32) *Tuple { return t.store.tuples[t.store.locs.
 
 // Remove ends a live rule: readers of generations before gen still see it.
 func (t *Table) Remove(slot uint32, gen uint64) {
-	e, head := t.store.entry(slot)
+	var buf entryBuffer
+	e, head := t.store.entry(slot, &buf)
 	t.count(t.homeOf(slot), t.byID[e.mask()], e.priority(), -1)
 	t.setRemoved(slot, e, head, gen)
 }
 
 // Revive takes a Remove back, before its generation was published.
 func (t *Table) Revive(slot uint32) {
-	e, head := t.store.entry(slot)
+	var buf entryBuffer
+	e, head := t.store.entry(slot, &buf)
 	t.setRemoved(slot, e, head, forever)
 	t.count(t.homeOf(slot), t.byID[e.mask()], e.priority(), 1)
 }
 
 // Cancel takes an Insert back: nobody will see the rule, which remains to be unlinked.
 func (t *Table) Cancel(slot uint32) {
-	e, head := t.store.entry(slot)
+	var buf entryBuffer
+	e, head := t.store.entry(slot, &buf)
 	if e.live() {
 		t.count(t.homeOf(slot), t.byID[e.mask()], e.priority(), -1)
 	}
@@ -249,7 +252,8 @@ func (t *Table) setRemoved(slot uint32, e, head entry, gen uint64) {
 // Unlink takes away a rule that is not live and that no reader sees. The slot may be used again when no reader of this
 // epoch is left.
 func (t *Table) Unlink(slot uint32) {
-	e, _ := t.store.entry(slot)
+	var buf entryBuffer
+	e, _ := t.store.entry(slot, &buf)
 	info := t.byID[e.mask()]
 	key := keyOf(info.shape, e)
 	if p := t.doubly[slot]; p != nil {
