@@ -89,10 +89,8 @@ func compare(ctx context.Context, o *options) error {
 	if err := host.ReserveHugepages(g, testpmd.MemoryMB+ovs.MemoryMB+64); err != nil {
 		return err
 	}
-	prober, err := rig.NewProber(o.LoadCPU, o.SwitchCPU)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "the CPUs' distance is not known, so all figures count as of one phase:", err)
-	} else {
+	prober := rig.TryProber(o.LoadCPU, o.SwitchCPU)
+	if prober != nil {
 		defer prober.Close()
 	}
 	r := newReport(ctx, o, chosen)

@@ -153,30 +153,17 @@ func wholeFrames(stats [2]testpmd.PortStats, size int) error {
 
 // slices lets the traffic run, and looks at it and at the distance of the CPUs again and again.
 func (c *comparison) slices(ctx context.Context, load *testpmd.Testpmd) (list []slice, err error) {
-	before := c.distance()
+	before := c.prober.Known()
 	for range time.Duration(c.o.Seconds) * time.Second / sliceLength {
 		rate, err := load.Rate(ctx, sliceLength)
 		if err != nil {
 			return nil, err
 		}
-		after := c.distance()
+		after := c.prober.Known()
 		list = append(list, slice{rate / 1e6, before, after})
 		before = after
 	}
 	return list, nil
-}
-
-// distance is how far apart the CPUs are, 0 when that is not known.
-func (c *comparison) distance() float64 {
-	if c.prober == nil {
-		return 0
-	}
-	d, err := c.prober.Distance()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "%-12s %v\n", c.scenario.name, err)
-		return 0
-	}
-	return d
 }
 
 // during measures, and takes the account of the same time.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -81,6 +82,29 @@ func (p *Prober) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// TryProber makes a Prober, or says why the distance is not known, and returns nil.
+func TryProber(first, second int) *Prober {
+	p, err := NewProber(first, second)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the CPUs' distance is not known, so all figures count as of one phase:", err)
+		return nil
+	}
+	return p
+}
+
+// Known is the distance, 0 when that is not known, as without a Prober.
+func (p *Prober) Known() float64 {
+	if p == nil {
+		return 0
+	}
+	d, err := p.Distance()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 0
+	}
+	return d
 }
 
 // Distance is the time of a round trip in nanoseconds.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"time"
 
 	"weft/benchmarks/rig"
@@ -46,20 +44,12 @@ func (b *bed) slices(ctx context.Context, d time.Duration, timed bool, streams .
 // would move its threads.
 func (b *bed) distance() float64 {
 	if b.prober == nil {
-		p, err := rig.NewProber(b.o.LoadCPU, b.o.SwitchCPU)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "the CPUs' distance is not known, so all figures count as of one phase:", err)
+		if b.prober = rig.TryProber(b.o.LoadCPU, b.o.SwitchCPU); b.prober == nil {
 			return 0
 		}
-		b.prober = p
-		b.group.Defer(func() { _ = p.Close() })
+		b.group.Defer(func() { _ = b.prober.Close() })
 	}
-	d, err := b.prober.Distance()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 0
-	}
-	return d
+	return b.prober.Known()
 }
 
 // pooled is the delays of all slices.
