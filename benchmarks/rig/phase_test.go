@@ -34,12 +34,23 @@ func TestDistanceIsMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
+	measured := 0
+	for range 20 {
 		d, err := p.Distance()
-		// Even two threads of a core need some 20 ns; two sockets some 500.
-		if err != nil || d < 10 || d > 100_000 {
-			t.Errorf("distance %v ns, %v", d, err)
+		if err != nil {
+			t.Log(err) // a hypervisor may keep a CPU for longer than Distance waits
+			continue
 		}
+		// Even two threads of a core need some 20 ns; two sockets some 500.
+		if d < 10 || d > 100_000 {
+			t.Errorf("distance %v ns", d)
+		}
+		if measured++; measured == 3 {
+			break
+		}
+	}
+	if measured < 3 {
+		t.Error("the distance was hardly ever measured")
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)
