@@ -155,7 +155,7 @@ func (r *ring) lacks(mem *guestMemory) string {
 // retire remembers where the ring stopped. It must be detached, and PMD threads synchronized with.
 func (r *ring) retire() {
 	if r.vr != nil {
-		r.base = r.vr.LastAvail()
+		r.base = r.vr.Base()
 		r.vr = nil
 	}
 }
@@ -176,7 +176,7 @@ func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
 		return fmt.Errorf("used ring: %w", err)
 	}
 	cfg := virtq.RingConfig{
-		Size: r.size, Desc: desc, Avail: avail, Used: used,
+		Size: r.size, Desc: desc, Driver: avail, Device: used,
 		Memory: mem.space, HeaderLen: virtq.HeaderLegacy,
 		Mergeable: features&featMergeable != 0, Indirect: features&featIndirect != 0,
 		MTU: mtu, Call: r.callEvent,

@@ -265,7 +265,7 @@ func (s *session) build(r *ring) {
 		s.port.say(s.log, slog.LevelWarn, "a ring cannot run", err.Error(), "error", err)
 		return
 	}
-	if at := r.vr.LastAvail(); at != base {
+	if at := r.vr.Base(); at != base {
 		s.port.say(s.log, slog.LevelInfo, "a ring goes on at the guest's used index", r.name(),
 			"ring", r.name(), "base", base, "used", at)
 	}

@@ -64,7 +64,7 @@ func (g *guest) attach(mergeable bool) error {
 	ring := func(q *vhosttest.Queue) (*virtq.Ring, error) {
 		desc, avail, used := q.Ring().Pointers()
 		return virtq.NewRing(virtq.RingConfig{
-			Size: q.Ring().Size(), Desc: desc, Avail: avail, Used: used, Memory: mem,
+			Size: q.Ring().Size(), Desc: desc, Driver: avail, Device: used, Memory: mem,
 			HeaderLen: g.HeaderLen(), Mergeable: mergeable,
 		})
 	}

@@ -80,7 +80,7 @@ func (r *rig) ring(q *vhosttest.Queue) *virtq.Ring {
 	r.t.Helper()
 	desc, avail, used := q.Ring().Pointers()
 	ring, err := virtq.NewRing(virtq.RingConfig{
-		Size: q.Ring().Size(), Desc: desc, Avail: avail, Used: used, Memory: r.mem,
+		Size: q.Ring().Size(), Desc: desc, Driver: avail, Device: used, Memory: r.mem,
 		HeaderLen: r.guest.HeaderLen(), Mergeable: r.cfg.Mergeable, Indirect: r.cfg.Indirect, Call: r.notifier.Event(q.CallFD()),
 	})
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 type RingConfig struct {
 	// Size is the number of descriptors: a power of two from 1 to MaxSize.
 	Size uint32
-	// Desc, Avail and Used are the ring's areas: wholly inside guest memory, aligned to 16, 2 and 4 bytes (virtio 1.3
-	// §2.7).
-	Desc, Avail, Used unsafe.Pointer
+	// Desc, Driver and Device are the ring's areas (virtio 1.3 §2.6): descriptor table, available and used ring. They are
+	// wholly inside guest memory, aligned to 16, 2 and 4 bytes (§2.7).
+	Desc, Driver, Device unsafe.Pointer
 	// Memory translates the addresses in descriptors.
 	Memory *Memory
 	// HeaderLen is HeaderMergeable with VERSION_1 or MRG_RXBUF, else HeaderLegacy.
@@ -37,26 +37,31 @@ const burst = packet.BatchSize
 const maxChain = packet.MaxSegments
 
 // Ring is one attached virtqueue. All state but call and err belongs to the thread that owns the queue.
+//
+// Between two bursts all that was taken is used, as buffers are used in the order in which they became available: one index
+// says how far the device is. Within a burst, buffers are staged from there on, and become used together at its end. A burst
+// that a memory fault cuts short is taken again.
 type Ring struct {
 	// Set once.
-	size, mask        uint16 // size wraps to 0 never: MaxSize fits
-	desc, avail, used unsafe.Pointer
-	availIdx          halfWord
-	availFlags        halfWord
-	memory            *Memory
-	headerLen         int
-	maxPayload        int // MTU, or more than any frame
-	mergeable         bool
-	indirect          bool
+	size, mask           uint16 // size wraps to 0 never: MaxSize fits
+	desc, driver, device unsafe.Pointer
+	availIdx, driverFlag halfWord
+	memory               *Memory
+	headerLen            int
+	maxPayload           int // MTU, or more than any frame
+	mergeable            bool
+	indirect             bool
 
 	// Written by the owner.
-	broken    bool
-	lastAvail uint16 // next available entry to consume
-	usedIdx   uint16 // next used entry to write
-	bufs      [burst]buffer
-	lines     lines // of bufs
-	peeked    buffer
-	chain     [maxChain]packet.Segment
+	broken bool
+	next   uint16 // the entry that is taken and used next
+	tail   uint16 // the entry that is staged next
+	taken  uint16 // entries from next on that the burst took
+	free   int    // entries available from tail on
+	bufs   [burst]buffer
+	lines  lines // of bufs
+	peeked buffer
+	chain  [maxChain]packet.Segment
 
 	// Shared with the session.
 	call atomic.Pointer[sys.Event]
@@ -97,17 +102,19 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 	switch {
 	case cfg.Size == 0 || cfg.Size > MaxSize || bits.OnesCount32(cfg.Size) != 1:
 		return nil, fmt.Errorf("virtq: ring size %d is not a power of two from 1 to %d", cfg.Size, MaxSize)
-	case cfg.Desc == nil || cfg.Avail == nil || cfg.Used == nil || cfg.Memory == nil:
+	case cfg.Desc == nil || cfg.Driver == nil || cfg.Device == nil || cfg.Memory == nil:
 		return nil, errors.New("virtq: ring areas or memory missing")
-	case uintptr(cfg.Desc)%16 != 0 || uintptr(cfg.Avail)%2 != 0 || uintptr(cfg.Used)%4 != 0:
+	case uintptr(cfg.Desc)%16 != 0 || uintptr(cfg.Driver)%2 != 0 || uintptr(cfg.Device)%4 != 0:
 		return nil, errors.New("virtq: ring areas are not aligned to 16, 2 and 4 bytes")
 	case cfg.HeaderLen != HeaderLegacy && cfg.HeaderLen != HeaderMergeable:
 		return nil, fmt.Errorf("virtq: header length %d is neither %d nor %d", cfg.HeaderLen, HeaderLegacy, HeaderMergeable)
 	}
+	// SAFETY: Driver points at a ring area of at least AvailBytes bytes.
+	availIdx := unsafe.Add(cfg.Driver, 2)
 	r := &Ring{
 		size: uint16(cfg.Size), mask: uint16(cfg.Size - 1),
-		desc: cfg.Desc, avail: cfg.Avail, used: cfg.Used,
-		availFlags: halfWordAt(cfg.Avail), availIdx: halfWordAt(unsafe.Add(cfg.Avail, 2)),
+		desc: cfg.Desc, driver: cfg.Driver, device: cfg.Device,
+		driverFlag: halfWordAt(cfg.Driver), availIdx: halfWordAt(availIdx),
 		memory: cfg.Memory, headerLen: cfg.HeaderLen,
 		mergeable: cfg.Mergeable, indirect: cfg.Indirect,
 		maxPayload: packet.MaxFrame,
@@ -116,15 +123,13 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 		r.maxPayload = cfg.MTU
 	}
 	r.call.Store(cfg.Call)
-	// SAFETY: used points at a ring area of at least UsedBytes bytes, aligned to 4.
-	r.usedIdx = uint16(atomic.LoadUint32((*uint32)(r.used)) >> 16)
-	r.lastAvail = r.usedIdx
-	r.publish() // tells the guest that we poll
+	r.next = r.usedIdx()
+	r.askKicks(false)
 	return r, nil
 }
 
-// LastAvail is the next available index that the device would consume: exact once no PMD thread uses the ring.
-func (r *Ring) LastAvail() uint16 { return r.lastAvail }
+// Base is the next available index that the device would consume: exact once no PMD thread uses the ring.
+func (r *Ring) Base() uint16 { return r.next }
 
 // SetCall replaces what interrupts the guest (nil: nothing). The old one may be used until a quiescent point.
 func (r *Ring) SetCall(e *sys.Event) { r.call.Store(e) }
@@ -140,7 +145,7 @@ func (r *Ring) Err() error {
 // fail breaks the ring. It happens once in a ring's life, so it may allocate.
 func (r *Ring) fail(v Violation, descriptor uint16, value uint64) {
 	r.broken = true
-	r.err.Store(&RingError{Violation: v, Index: r.lastAvail, Descriptor: descriptor, Value: value})
+	r.err.Store(&RingError{Violation: v, Index: r.next + r.taken, Descriptor: descriptor, Value: value})
 }
 
 // halfWord is 16 bits of guest memory, read through the aligned 32-bit word around them: Go has no 16-bit atomics.
@@ -157,70 +162,6 @@ func halfWordAt(p unsafe.Pointer) halfWord {
 
 func (h halfWord) load() uint16 { return uint16(atomic.LoadUint32(h.word) >> (h.shift & 31)) }
 
-// available is how many entries the guest has made available. An index that is further ahead than the ring is long breaks
-// the ring.
-func (r *Ring) available() int {
-	idx := r.availIdx.load()
-	n := idx - r.lastAvail
-	if n > r.size {
-		r.fail(AvailIndexJump, 0, uint64(idx))
-		return 0
-	}
-	return int(n)
-}
-
-// stage reads n available entries (at most burst), from the one that is skip behind lastAvail, and the descriptors that
-// they name, translates their addresses and prefetches the buffers. It returns how many it staged; fewer than n only when
-// the ring broke.
-func (r *Ring) stage(skip uint16, n int, write bool) int {
-	first, mask, desc, avail := r.lastAvail+skip, r.mask, r.desc, r.avail
-	regions := r.memory.regions
-	for i := range r.bufs[:n] {
-		// SAFETY: masked with size-1, so the entry lies inside the available ring.
-		head := *(*uint16)(unsafe.Add(avail, ringHeader+uintptr((first+uint16(i))&mask)*availElem))
-		if head > mask {
-			r.fail(HeadOutOfRange, head, uint64(head))
-			n = i
-			break
-		}
-		b := &r.bufs[i]
-		b.head = head
-		// SAFETY: head was bounded above, so the descriptor lies inside the table.
-		b.load(unsafe.Add(desc, uintptr(head)*descSize))
-		b.at = 0
-		for k := range regions { // Memory.translate, which is too long to be inlined
-			if p := regions[k].translate(b.addr, b.len); p != nil {
-				b.at = uintptr(p)
-				break
-			}
-		}
-	}
-	if write {
-		r.lines.toWrite(r.bufs[:n], r.headerLen)
-	} else {
-		r.lines.toRead(r.bufs[:n], r.headerLen)
-	}
-	return n
-}
-
-// peek reads the entry that is skip behind lastAvail and its descriptor, beyond the staged ones. The buffer is valid until
-// the next peek. It is nil when the ring broke.
-func (r *Ring) peek(skip uint16) *buffer {
-	at := (r.lastAvail + skip) & r.mask
-	// SAFETY: at < size, so the entry lies inside the available ring.
-	head := *(*uint16)(unsafe.Add(r.avail, ringHeader+uintptr(at)*availElem))
-	if head > r.mask {
-		r.fail(HeadOutOfRange, head, uint64(head))
-		return nil
-	}
-	b := &r.peeked
-	b.head = head
-	// SAFETY: head is bounded, so the descriptor lies inside the table.
-	b.load(unsafe.Add(r.desc, uintptr(head)*descSize))
-	b.at = uintptr(r.memory.translate(b.addr, b.len))
-	return b
-}
-
 // load reads the descriptor at d once.
 func (b *buffer) load(d unsafe.Pointer) {
 	// SAFETY: d points at 16 readable bytes of a descriptor table; the caller bounded it.
@@ -231,37 +172,9 @@ func (b *buffer) load(d unsafe.Pointer) {
 	b.next = uint16(rest >> 48)
 }
 
-// put writes used entry number skip behind usedIdx: the chain that began at head, of which n bytes were written. It
-// becomes visible with publish.
-//
-// An entry that says so already, as most do in a driver that uses its descriptors in order, is not written: then its cache
-// line stays with the guest, which need not fetch it.
-func (r *Ring) put(skip int, head uint16, n uint32) {
-	at := (r.usedIdx + uint16(skip)) & r.mask
-	// SAFETY: at < size, so the entry lies inside the used ring; entries are 4-aligned, and amd64 stores 8 bytes at once.
-	entry := (*uint64)(unsafe.Add(r.used, ringHeader+uintptr(at)*usedElemSize))
-	if v := uint64(head) | uint64(n)<<32; *entry != v {
-		*entry = v
-	}
-}
-
-// publish makes used entries up to usedIdx visible. The store is a locked exchange: it also orders the entries before the
-// index, and the index before the reading of the guest's flags in interrupt (virtio 1.3 §2.7.13.4.1).
-func (r *Ring) publish() {
-	// SAFETY: used points at a ring area of at least UsedBytes bytes, aligned to 4. Only the device writes this word.
-	atomic.StoreUint32((*uint32)(r.used), usedNoNotify|uint32(r.usedIdx)<<16)
-}
-
-// askKick lets the guest kick (virtio 1.3 §2.7.10: flags 0). The store, a locked exchange, comes before the reading of the
-// available index that must follow: what the guest made available before it saw the flag is seen there.
-func (r *Ring) askKick() {
-	// SAFETY: as in publish.
-	atomic.StoreUint32((*uint32)(r.used), uint32(r.usedIdx)<<16)
-}
-
 // interrupt signals the guest unless it said that it polls.
 func (r *Ring) interrupt() {
-	if r.availFlags.load()&availNoInterrupt != 0 {
+	if r.driverFlag.load()&availNoInterrupt != 0 {
 		return
 	}
 	if e := r.call.Load(); e != nil {

@@ -35,14 +35,14 @@ func (q *RxQueue) Arm() (fd int, ok bool) {
 	if r == nil || r.broken {
 		return q.bell.FD(), true
 	}
-	r.askKick()
-	n := r.available()
+	r.askKicks(true)
+	r.begin()
 	if r.broken {
 		q.onError()
 		return -1, false
 	}
-	if n > 0 {
-		r.publish()
+	if r.free > 0 {
+		r.askKicks(false)
 		return -1, false
 	}
 	q.armed = r
@@ -53,7 +53,7 @@ func (q *RxQueue) Arm() (fd int, ok bool) {
 func (q *RxQueue) Disarm() {
 	if r := q.armed; r != nil {
 		q.armed = nil
-		r.publish()
+		r.askKicks(false)
 	}
 }
 
@@ -75,9 +75,8 @@ func (q *RxQueue) Receive(b *packet.Batch) int {
 		return 0
 	}
 	b.Reset()
-	r.lastAvail = r.usedIdx // they differ when a memory fault cut the last burst short: what it took is taken again
-	if n := min(r.available(), burst); n > 0 {
-		q.take(r, b, r.stage(0, n, false))
+	if r.begin(); r.free > 0 {
+		q.take(r, b, r.stage(burst, false))
 	}
 	if r.broken {
 		q.onError()
@@ -105,7 +104,7 @@ func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
 			if frame > packet.WindowSize {
 				b.AddSegment(p, buf.after(r.headerLen+packet.WindowSize))
 			}
-			r.lastAvail++
+			r.taken++
 			continue
 		}
 		whole := chain{pieces: r.chain[:0], fits: true}
@@ -125,7 +124,7 @@ func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
 				return
 			}
 		}
-		r.lastAvail++
+		r.taken++
 	}
 }
 
@@ -165,14 +164,14 @@ func (r *Ring) lend(b *packet.Batch, pieces []packet.Segment, n int) bool {
 // Release returns the buffers of the last Receive to the guest.
 func (q *RxQueue) Release(*packet.Batch) {
 	r := q.borrowed
-	n := r.lastAvail - r.usedIdx
+	n := int(r.taken)
 	if n == 0 {
 		return
 	}
 	for i := range r.bufs[:n] {
-		r.put(i, r.bufs[i].head, 0)
+		r.put(i, &r.bufs[i], 0)
 	}
-	r.usedIdx += n
-	r.publish()
+	r.taken = 0
+	r.publish(n)
 	r.interrupt()
 }

@@ -38,7 +38,6 @@ func (q *TxQueue) Counters() packet.CounterSnapshot { return q.counters.Snapshot
 
 // txBurst is the progress of one Transmit.
 type txBurst struct {
-	free     int // entries available behind those taken
 	next     int // the next staged buffer
 	staged   int // buffers staged
 	taken    int // used entries written since the last publish
@@ -61,7 +60,8 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 		q.counters.Drop(why, uint64(len(idx)))
 		return
 	}
-	t := txBurst{free: r.available()}
+	var t txBurst
+	r.begin()
 	for i, at := range idx {
 		p := b.Packet(int(at))
 		if p.Len() > r.maxPayload && overMTU(p, r.maxPayload) {
@@ -75,7 +75,7 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 		buf := &r.bufs[t.next]
 		if need := r.headerLen + p.Len(); buf.plain(descWrite) && need <= int(buf.len) {
 			r.fill(buf.pointer(), b, p)
-			r.put(t.taken, buf.head, uint32(need))
+			r.put(t.taken, buf, uint32(need))
 			t.next++
 			t.taken++
 			t.packets++
@@ -92,13 +92,10 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 
 // restage stages the next buffers, up to want of them. It fails when there is none.
 func (r *Ring) restage(t *txBurst, want int) bool {
-	n := min(t.free, want, burst)
-	if n == 0 {
+	if r.free == 0 {
 		return false
 	}
-	t.staged = r.stage(uint16(t.taken), n, true)
-	t.next = 0
-	t.free -= t.staged
+	t.next, t.staged = 0, r.stage(min(want, burst), true)
 	return t.staged > 0
 }
 
@@ -107,30 +104,29 @@ func (r *Ring) restage(t *txBurst, want int) bool {
 func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 	need := r.headerLen + p.Len()
 	all := chain{pieces: r.chain[:0], fits: true}
-	have, most := t.staged-t.next+t.free, 1 // buffers that there are, and that one frame may take
+	most := 1 // buffers that one frame may take
 	if r.mergeable {
 		most = maxChain
 	}
+	tail, free := r.tail, r.free
 	n := 0
 	for all.total < need {
-		switch {
-		case n == most, !all.fits:
+		if n == most || !all.fits {
 			t.tooLong++
+			r.tail, r.free = tail, free // what was peeked at stays for the next
 			return true
-		case n == have:
-			return false
 		}
 		var buf *buffer
 		if t.next+n < t.staged {
 			buf = &r.bufs[t.next+n]
-		} else if buf = r.peek(uint16(t.taken + n)); buf == nil {
+		} else if buf = r.peek(); buf == nil {
 			return false
 		}
 		had := all.total
 		if !r.walk(&all, buf, descWrite) {
 			return false
 		}
-		r.put(t.taken+n, buf.head, uint32(min(need, all.total)-had)) // not published if the frame does not fit
+		r.put(t.taken+n, buf, uint32(min(need, all.total)-had)) // not published if the frame does not fit
 		n++
 	}
 	r.spread(all.pieces, b, p, n)
@@ -138,7 +134,6 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 	t.packets++
 	t.bytes += uint64(p.Len())
 	if t.next += n; t.next > t.staged {
-		t.free -= t.next - t.staged
 		t.next, t.staged = 0, 0
 	}
 	return true
@@ -184,9 +179,7 @@ func overMTU(p *packet.Packet, mtu int) bool {
 // finish publishes what the burst wrote and counts what it did.
 func (q *TxQueue) finish(r *Ring, t *txBurst) {
 	if t.taken > 0 {
-		r.lastAvail += uint16(t.taken)
-		r.usedIdx += uint16(t.taken)
-		r.publish()
+		r.publish(t.taken)
 		r.interrupt()
 	}
 	if t.packets > 0 {
