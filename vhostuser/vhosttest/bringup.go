@@ -113,7 +113,8 @@ func (c *Config) wanted() uint64 {
 	var f uint64
 	for bit, on := range map[uint64]bool{
 		FeatureVersion1: !c.Legacy, FeatureMrgRxBuf: c.Mergeable, FeatureIndirect: c.Indirect,
-		FeatureMQ: c.QueuePairs > 1, FeatureMTU: c.MTU > 0, FeatureProtocol: !c.NoProtocol,
+		FeaturePacked: c.Packed,
+		FeatureMQ:     c.QueuePairs > 1, FeatureMTU: c.MTU > 0, FeatureProtocol: !c.NoProtocol,
 	} {
 		if on {
 			f |= bit
@@ -281,12 +282,13 @@ func (g *Guest) sendCall(q *Queue) error {
 
 // startRing sets one ring up and starts it.
 func (g *Guest) startRing(q *Queue) error {
-	i, r := uint32(q.index), q.ring
+	i := uint32(q.index)
+	desc, driver, device := q.Parts()
 	return steps(
-		func() error { return g.fe.Send(SetVringNum, VringState(i, r.size)) },
-		func() error { return g.fe.Send(SetVringBase, VringState(i, uint32(q.base))) },
+		func() error { return g.fe.Send(SetVringNum, VringState(i, q.Size())) },
+		func() error { return g.fe.Send(SetVringBase, VringState(i, q.base)) },
 		func() error {
-			return g.fe.Send(SetVringAddr, VringAddr(i, 0, r.desc.User, r.used.User, r.avail.User, 0))
+			return g.fe.Send(SetVringAddr, VringAddr(i, 0, desc.User, device.User, driver.User, 0))
 		},
 		func() error { return g.fe.Send(SetVringKick, VringFD(i, true), q.kickFD) },
 	)

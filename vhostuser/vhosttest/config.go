@@ -1,6 +1,7 @@
 package vhosttest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -37,8 +38,10 @@ type Config struct {
 
 	// QueuePairs is the number of receive and transmit queue pairs, 1 by default. More need MQ.
 	QueuePairs int
-	// RingSize is the entries of each ring, a power of two, 256 by default.
+	// RingSize is the entries of each ring, 256 by default; a power of two unless Packed.
 	RingSize int
+	// Packed asks for VIRTIO_F_RING_PACKED, whose rings have another format (section 2.8). Not with Legacy.
+	Packed bool
 	// Mergeable asks for VIRTIO_NET_F_MRG_RXBUF, Indirect for VIRTIO_F_INDIRECT_DESC. Legacy does without
 	// VIRTIO_F_VERSION_1: the header is then 10 bytes long, unless Mergeable makes it 12.
 	Mergeable, Indirect, Legacy bool
@@ -55,11 +58,12 @@ type Config struct {
 	// Regions is the memory layout; by default half lies at guest address 0 and half at 4 GiB. Huge takes 2 MiB pages.
 	Regions []RegionLayout
 	Huge    bool
-	// FirstIndex is where avail and used indices start, to see them wrap early. OddAvail places the avail ring at 2
-	// modulo 4.
+	// FirstIndex is where avail and used indices start, to see them wrap early. With Packed it counts descriptors from
+	// the ring's beginning at wrap counters of 1: RingSize+3 is descriptor 3 with wrap counters of 0. OddAvail places the
+	// avail ring at 2 modulo 4, and the event suppression structures at 4 modulo 8.
 	FirstIndex uint16
 	OddAvail   bool
-	// Seed drives the random layouts and the order of descriptors.
+	// Seed drives the random layouts and the order of descriptors, or of buffer ids.
 	Seed uint64
 	// Verify checks at each completion that the device left alone what is not its own: descriptors, frames being sent,
 	// and the memory around buffers. It costs time.
@@ -91,6 +95,10 @@ func (c *Config) check() error {
 	switch {
 	case c.QueuePairs < 1 || c.QueuePairs > 128:
 		return fmt.Errorf("vhosttest: %d queue pairs: 1 to 128 can be had", c.QueuePairs)
+	case c.Packed && c.Legacy:
+		return errors.New("vhosttest: packed rings need VERSION_1: leave Legacy out")
+	case c.RingSize < 1 || c.RingSize > maxQueueSize:
+		return fmt.Errorf("vhosttest: ring size %d is not from 1 to %d", c.RingSize, maxQueueSize)
 	case c.SlotSize < 16:
 		return fmt.Errorf("vhosttest: slots of %d bytes: 16 is the least", c.SlotSize)
 	case c.RxBuffer < c.headerLen():

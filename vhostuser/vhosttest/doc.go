@@ -1,7 +1,7 @@
-// Package vhosttest is the guest's side of a vhost-user network card: memory, a virtio-net driver on split virtqueues,
-// a vhost-user front end that brings a back end up as qemu or as DPDK's virtio-user does, and the tools of a hostile
-// guest. It is for tests and benchmarks: it trusts nothing that a device does and reports what a real driver would
-// choke on.
+// Package vhosttest is the guest's side of a vhost-user network card: memory, a virtio-net driver on split or packed
+// virtqueues, a vhost-user front end that brings a back end up as qemu or as DPDK's virtio-user does, and the tools of a
+// hostile guest. It is for tests and benchmarks: it trusts nothing that a device does and reports what a real driver
+// would choke on.
 //
 //	            Guest
 //	+------------------------------+
@@ -10,10 +10,14 @@
 //	| Queue  Queue    Pair         |   FrontEnd                                                         |
 //	|   |      |                   |                                                             the back end
 //	| Ring: desc, avail, used      |                                                             under test
+//	| or PackedRing: desc, events  |                                                                    |
 //	| Memory: regions of a memfd   | <------------------------------------------------------------------+
 //	+------------------------------+   shared memory: rings and buffers
 //	    ^
-//	    Mutator, Ring.SetDesc, Memory.Truncate: a guest that breaks the rules
+//	    Mutator, Ring.SetDesc, PackedRing.SetDesc, Memory.Truncate: a guest that breaks the rules
+//
+// A [Queue] is the driver of either kind of ring; all that differs lies behind one small interface inside. Which kind it
+// is, [Config.Packed] says, and only what looks into a ring needs to know: [Queue.Ring] or [Queue.PackedRing].
 //
 // [NewGuest] makes the left side alone, in this process: tests of the rings hand its pointers to the device code
 // directly. [Connect] adds the socket.

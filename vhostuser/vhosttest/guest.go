@@ -22,10 +22,10 @@ type Guest struct {
 // NewGuest makes a guest without a socket. The device is given the rings by pointer:
 //
 //	g, err := vhosttest.NewGuest(vhosttest.Config{RingSize: 256})
-//	desc, avail, used := g.Tx(0).Ring().Pointers()
+//	desc, driver, device := g.Tx(0).Parts()
 //
-// together with Memory().Regions(), HeaderLen, the features of the configuration, FirstIndex as the next available
-// index and the queue's CallFD. Receive rings are full already.
+// together with Memory().Regions(), HeaderLen, the features of the configuration, and the queue's Base and CallFD.
+// Receive rings are full already.
 func NewGuest(cfg Config) (*Guest, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
@@ -70,36 +70,52 @@ func grow(s []int32, by int) []int32 { return append(make([]int32, 0, len(s)+by)
 
 func (g *Guest) newQueue(index int, rx bool) (*Queue, error) {
 	c := &g.cfg
-	ring, err := newRing(g.mem, c.RingSize, c.OddAvail)
-	if err != nil {
-		return nil, err
-	}
 	q := &Queue{
-		index: index, rx: rx, ring: ring, mem: g.mem, cfg: c, layout: c.TxLayout, hdr: c.headerLen(),
+		index: index, rx: rx, mem: g.mem, cfg: c, layout: c.TxLayout, hdr: c.headerLen(),
 		rng:  rand.New(rand.NewPCG(c.Seed, uint64(index))),
 		seed: maphash.MakeSeed(),
-		free: make([]uint16, 0, c.RingSize), links: make([]uint16, c.RingSize), chains: make([]chain, c.RingSize),
+		free: make([]uint16, 0, c.RingSize), chains: make([]chain, c.RingSize), room: c.RingSize,
 		one:  [8]byte{1},
 		cuts: make([]int, 0, 2*maxPieces),
 	}
 	if rx {
-		q.layout = c.RxLayout
+		q.layout, q.access = c.RxLayout, DescWrite
+	}
+	if err := g.addRing(q); err != nil {
+		return nil, err
 	}
 	for _, id := range q.rng.Perm(c.RingSize) {
 		q.free = append(q.free, uint16(id))
 	}
-	q.start(c.FirstIndex)
-	q.base = c.FirstIndex
-	ring.SetUsedHead(0, c.FirstIndex)
+	q.format.restart(c.FirstIndex)
+	q.base = q.format.base()
 	if err := g.addBuffers(q); err != nil {
 		return nil, err
 	}
+	var err error
 	if q.kick, q.kickFD, err = sys.EventFile(); err == nil {
 		if q.call, q.callFD, err = sys.EventFile(); err != nil {
 			_ = q.kick.Close()
 		}
 	}
 	return q, err
+}
+
+// addRing takes memory for q's ring, of either format.
+func (g *Guest) addRing(q *Queue) (err error) {
+	size := g.cfg.RingSize
+	if !g.cfg.Packed {
+		q.ring, err = newRing(g.mem, size, g.cfg.OddAvail)
+		q.format = &split{q: q, ring: q.ring, links: make([]uint16, size)}
+		return err
+	}
+	q.packed, err = newPackedRing(g.mem, size, g.cfg.OddAvail)
+	f := &packed{q: q, ring: q.packed, seen: make([]packedUsed, size)}
+	if g.cfg.Verify {
+		f.shadow = make([]PackedDesc, size)
+	}
+	q.format = f
+	return err
 }
 
 // addBuffers takes memory for q's slots and indirect tables.
@@ -130,12 +146,6 @@ func (g *Guest) addBuffers(q *Queue) error {
 		q.tables = append(q.tables, p)
 	}
 	return nil
-}
-
-// start makes both indices idx.
-func (q *Queue) start(idx uint16) {
-	q.avail, q.shown, q.used, q.usedSeen = idx, idx, idx, idx
-	q.showHead()
 }
 
 func (q *Queue) close() error { return errors.Join(q.kick.Close(), q.call.Close()) }

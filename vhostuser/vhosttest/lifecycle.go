@@ -16,7 +16,7 @@ func (g *Guest) Stop() error {
 	return nil
 }
 
-// StopRing stops one ring with GET_VRING_BASE.
+// StopRing stops one ring with GET_VRING_BASE. It belongs on the goroutine that has the queue.
 func (g *Guest) StopRing(q *Queue) error {
 	m, err := g.fe.Ask(GetVringBase, VringState(uint32(q.index), 0))
 	if err != nil {
@@ -26,23 +26,20 @@ func (g *Guest) StopRing(q *Queue) error {
 	if err != nil {
 		return err
 	}
-	_, used := q.ring.UsedHead()
-	switch {
-	case index != uint32(q.index):
+	if index != uint32(q.index) {
 		return fmt.Errorf("vhosttest: asked for the base of ring %d, got that of %d", q.index, index)
-	case base > 0xffff:
-		return fmt.Errorf("vhosttest: ring %d stopped at %#x, which is no index", q.index, base)
-	case uint16(base) != used:
-		// The device uses buffers in order here, so what it took it also returned.
-		return q.violation("2.7.13", "stopped at avail index %d with used index %d", base, used)
 	}
-	q.base = uint16(base)
+	// The device uses buffers in order here, so what it took it also returned.
+	if used := q.format.base(); base != used {
+		return q.violation(q.format.rules().order, "stopped at base %#x, and the buffers that it used end at %#x", base, used)
+	}
+	q.base = base
 	return nil
 }
 
 // Reconnect waits for a new connection after the back end was restarted, hanging up first where that is still to be
-// done, and brings everything up again. Rings go on at the used index in guest memory, as nobody could be asked for the
-// base.
+// done, and brings everything up again. Rings go on behind what is used in guest memory, as nobody could be asked for
+// the base.
 func (g *Guest) Reconnect() error {
 	if err := g.fe.Redial(); err != nil {
 		return err
@@ -51,7 +48,7 @@ func (g *Guest) Reconnect() error {
 		r.announced = false
 	}
 	for _, q := range g.queues() {
-		_, q.base = q.ring.UsedHead()
+		q.base = q.format.base()
 	}
 	if g.cfg.Order == VirtioUserOrder && g.cfg.Server {
 		// virtio-user as a server stops its device before it greets the new back end.
@@ -121,21 +118,15 @@ func (g *Guest) ResetRings() error {
 }
 
 func (q *Queue) reset() {
-	for i := range q.chains {
-		c := &q.chains[i]
-		if !c.out {
-			continue
-		}
-		c.out = false
-		q.giveSlots(c.slot)
-		for id, n := uint16(i), c.descs; n > 0; n-- {
-			q.free = append(q.free, id)
-			id = q.links[id]
+	for id := range q.chains {
+		if c := &q.chains[id]; c.out {
+			q.giveSlots(c.slot)
+			q.release(c, uint16(id))
 		}
 	}
-	q.err, q.out, q.base = nil, 0, 0
-	q.ring.SetUsedHead(0, 0)
-	q.start(0)
+	q.err, q.hidden, q.known = nil, 0, 0
+	q.format.restart(0)
+	q.base = q.format.base()
 }
 
 // AddMemory gives the guest a new region of memory while it runs, as memory hot-plug does, announces it, and moves all

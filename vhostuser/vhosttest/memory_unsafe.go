@@ -186,6 +186,18 @@ func (m *Memory) WriteDescs(gpa uint64, table ...Desc) error {
 	return nil
 }
 
+// WritePackedDescs writes a descriptor table at guest address gpa, such as an indirect one of a packed ring.
+func (m *Memory) WritePackedDescs(gpa uint64, table ...PackedDesc) error {
+	p, err := m.At(gpa, uint64(len(table))*DescSize)
+	if err != nil {
+		return err
+	}
+	for i, d := range table {
+		putPackedDesc(p.Ptr, uint32(i), d)
+	}
+	return nil
+}
+
 // Truncate shortens every memory file under everybody's feet: whoever touches a page beyond n then gets SIGBUS. The
 // guest itself must not use its queues afterwards.
 func (m *Memory) Truncate(n int64) error {

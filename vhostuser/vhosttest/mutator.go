@@ -9,13 +9,13 @@ import (
 // MutateWhat names what a Mutator spoils.
 type MutateWhat uint8
 
-// What a Mutator can spoil; combine them with |.
+// What a Mutator can spoil; combine them with |. Behind the semicolon is what takes the place in a packed ring.
 const (
-	MutateDescs     MutateWhat = 1 << iota // the descriptor table
+	MutateDescs     MutateWhat = 1 << iota // the descriptor table; the descriptor ring
 	MutateTables                           // the indirect tables
-	MutateAvail                            // the entries of the avail ring
-	MutateAvailHead                        // flags and idx of the avail ring
-	MutateUsed                             // the used ring, which belongs to the device
+	MutateAvail                            // the entries of the avail ring; a descriptor's id, AVAIL and USED
+	MutateAvailHead                        // flags and idx of the avail ring; the driver event suppression structure
+	MutateUsed                             // what belongs to the device: the used ring; its event suppression structure
 	MutateBuffers                          // the contents of buffers: headers and frames
 	// MutateFlip also puts each value back at once: what a device reads twice differs, and the ring stays mostly whole.
 	MutateFlip
@@ -63,9 +63,21 @@ func (m *Mutator) run() {
 // Once spoils one value. It must not be called while the mutator's own goroutine runs.
 func (m *Mutator) Once() {
 	m.rounds.Add(1)
-	r, rng := m.q.ring, m.rng
-	at := uint16(rng.UintN(uint(r.size)))
-	switch m.what[rng.IntN(len(m.what))] {
+	what := m.what[m.rng.IntN(len(m.what))]
+	switch {
+	case what == MutateBuffers:
+		s := &m.q.slots[m.q.firstSlot+m.rng.IntN(m.q.ownSlots)]
+		s.buf[m.rng.IntN(min(len(s.buf), 64))] ^= byte(1 << m.rng.IntN(8))
+	case m.q.packed != nil:
+		m.oncePacked(m.q.packed, what)
+	default:
+		m.onceSplit(m.q.ring, what)
+	}
+}
+
+func (m *Mutator) onceSplit(r *Ring, what MutateWhat) {
+	at := uint16(m.rng.UintN(uint(r.size)))
+	switch what {
 	case MutateDescs:
 		old := r.Desc(uint32(at))
 		r.SetDesc(uint32(at), m.desc(old))
@@ -74,7 +86,7 @@ func (m *Mutator) Once() {
 		}
 	case MutateTables:
 		table := m.q.tables[at]
-		i := uint32(rng.IntN(m.q.tableEntries))
+		i := uint32(m.rng.IntN(m.q.tableEntries))
 		old := getDesc(table.Ptr, i)
 		putDesc(table.Ptr, i, m.desc(old))
 		if m.flip {
@@ -82,21 +94,56 @@ func (m *Mutator) Once() {
 		}
 	case MutateAvail:
 		old := r.Avail(at)
-		r.SetAvail(at, uint16(rng.Uint32()))
+		r.SetAvail(at, uint16(m.rng.Uint32()))
 		if m.flip {
 			r.SetAvail(at, old)
 		}
 	case MutateAvailHead:
 		flags, idx := r.AvailHead()
-		r.SetAvailHead(flags, idx+uint16(rng.Uint32()))
+		r.SetAvailHead(flags, idx+uint16(m.rng.Uint32()))
 		if m.flip {
 			r.SetAvailHead(flags, idx)
 		}
 	case MutateUsed:
-		r.SetUsed(at, UsedElem{rng.Uint32(), rng.Uint32()})
-	case MutateBuffers:
-		s := &m.q.slots[m.q.firstSlot+rng.IntN(m.q.ownSlots)]
-		s.buf[rng.IntN(min(len(s.buf), 64))] ^= byte(1 << rng.IntN(8))
+		r.SetUsed(at, UsedElem{m.rng.Uint32(), m.rng.Uint32()})
+	}
+}
+
+func (m *Mutator) oncePacked(r *PackedRing, what MutateWhat) {
+	at := uint32(m.rng.UintN(uint(r.size)))
+	switch what {
+	case MutateDescs:
+		old := r.Desc(at)
+		r.SetDesc(at, m.packedDesc(old))
+		if m.flip {
+			r.SetDesc(at, old)
+		}
+	case MutateTables:
+		table := m.q.tables[at]
+		i := uint32(m.rng.IntN(m.q.tableEntries))
+		old := getPackedDesc(table.Ptr, i)
+		putPackedDesc(table.Ptr, i, m.packedDesc(old))
+		if m.flip {
+			putPackedDesc(table.Ptr, i, old)
+		}
+	case MutateAvail:
+		id, flags := r.State(at)
+		if m.rng.IntN(2) == 0 {
+			r.SetState(at, uint16(m.rng.Uint32()), flags)
+		} else {
+			r.SetState(at, id, flags^[]uint16{DescAvail, DescUsed, DescAvail | DescUsed}[m.rng.IntN(3)])
+		}
+		if m.flip {
+			r.SetState(at, id, flags)
+		}
+	case MutateAvailHead:
+		offWrap, flags := r.DriverEvent()
+		r.SetDriverEvent(uint16(m.rng.Uint32()), uint16(m.rng.Uint32()))
+		if m.flip {
+			r.SetDriverEvent(offWrap, flags)
+		}
+	case MutateUsed:
+		r.SetDeviceEvent(uint16(m.rng.Uint32()), uint16(m.rng.Uint32()))
 	}
 }
 
@@ -117,4 +164,10 @@ func (m *Mutator) desc(d Desc) Desc {
 		return Desc{m.rng.Uint64(), m.rng.Uint32(), uint16(m.rng.Uint32()), uint16(m.rng.Uint32())}
 	}
 	return d
+}
+
+// packedDesc is a variation of d, whose id stands where the link to the next one stands in a split ring.
+func (m *Mutator) packedDesc(d PackedDesc) PackedDesc {
+	v := m.desc(Desc{Addr: d.Addr, Len: d.Len, Flags: d.Flags, Next: d.ID})
+	return PackedDesc{Addr: v.Addr, Len: v.Len, ID: v.Next, Flags: v.Flags}
 }

@@ -33,7 +33,7 @@ func (p *Pair) Forward(limit int) (int, error) {
 		return sent, err
 	}
 	// Buffers that came back from the transmit ring feed the receive ring.
-	for want := len(p.Rx.free) - len(p.Rx.freeSlots); want > 0 && len(p.Tx.freeSlots) > 0; want-- {
+	for want := p.Rx.room - len(p.Rx.freeSlots); want > 0 && len(p.Tx.freeSlots) > 0; want-- {
 		last := len(p.Tx.freeSlots) - 1
 		p.Rx.freeSlots = append(p.Rx.freeSlots, p.Tx.freeSlots[last])
 		p.Tx.freeSlots = p.Tx.freeSlots[:last]
@@ -46,35 +46,35 @@ func (p *Pair) forwardOne(chains uint16, last uint32) (bool, error) {
 	q, first, tail, n := p.Rx, int32(-1), int32(-1), 0
 	bytes := -q.hdr
 	for ; chains > 0; chains-- {
-		c, head, length, err := q.peek(0)
+		c, id, length, err := q.peek(0)
 		if err != nil {
 			return false, err
 		}
 		if chains == 1 {
 			length = last
 		}
-		if err := q.take(c, head); err != nil {
+		if err := q.take(c, id); err != nil {
 			return false, err
 		}
 		bytes += int(length)
-		for id := c.slot; id >= 0; {
-			s := &q.slots[id]
+		for at := c.slot; at >= 0; {
+			s := &q.slots[at]
 			next := s.next
 			if length == 0 {
-				q.freeSlots = append(q.freeSlots, id) // an unwritten end
+				q.freeSlots = append(q.freeSlots, at) // an unwritten end
 			} else {
 				s.len = min(s.len, length)
 				length -= s.len
 				if tail < 0 {
-					first = id
+					first = at
 				} else {
-					q.slots[tail].next = id
+					q.slots[tail].next = at
 				}
-				tail = id
+				tail = at
 				s.next = -1
 				n++
 			}
-			id = next
+			at = next
 		}
 	}
 	q.stats.Packets++
@@ -92,14 +92,11 @@ func (p *Pair) forwardOne(chains uint16, last uint32) (bool, error) {
 
 // resend offers a chain of n slots that came from another queue.
 func (q *Queue) resend(first int32, n int) bool {
-	if len(q.free) == 0 {
-		return false
-	}
 	indirect := q.layout.Indirect && n > 1 && n <= q.tableEntries
-	head := q.free[len(q.free)-1]
-	if !q.offer(first, n, indirect) {
+	c := q.offer(first, n, indirect)
+	if c == nil {
 		return false
 	}
-	q.chains[head].checked = false // what lies behind a received frame is its buffer's rest
+	c.checked = false // what lies behind a received frame is its buffer's rest
 	return true
 }

@@ -46,6 +46,7 @@ const (
 	FeatureIndirect = 1 << 28
 	FeatureProtocol = 1 << 30
 	FeatureVersion1 = 1 << 32
+	FeaturePacked   = 1 << 34
 )
 
 // Protocol feature bits (vhost-user, "Protocol features").

@@ -42,31 +42,30 @@ type QueueStats struct {
 type Queue struct {
 	index  int
 	rx     bool
-	ring   *Ring
+	format format
+	ring   *Ring       // nil with a packed one
+	packed *PackedRing // nil with a split one
 	mem    *Memory
 	cfg    *Config
 	layout Layout
 	hdr    int
+	access uint16 // the flag of descriptors that says what the device may do: DescWrite or 0
 	rng    *rand.Rand
 
-	// Descriptors: a stack of free ones, and the driver's own copy of the links, which no device can spoil.
-	free  []uint16
-	links []uint16
-
-	chains []chain // by head
-	tables []Place // by head; empty without indirect descriptors
+	free   []uint16 // a stack of ids that no chain has; of a split ring, these are the free descriptors
+	room   int      // descriptors that are free
+	chains []chain  // by id
+	tables []Place  // by id; empty without indirect descriptors
 
 	slots     []slot  // of all queues of the guest, by number
 	freeSlots []int32 // those of this queue that are not with the device
 	firstSlot int     // those of this queue at the start
 	ownSlots  int
 
-	avail    uint16 // next avail index; written to the ring by publish
-	shown    uint16 // what the device has been shown
-	used     uint16 // next used index to read
-	usedSeen uint16 // the device's used index as last read
-	out      uint32 // chains with the device
-	base     uint16 // where the back end is told to start
+	out    uint32 // chains with the device
+	hidden uint32 // those of them that it has not been shown
+	known  uint16 // those of them that the driver knows to be used
+	base   uint32 // where the back end is told to start
 
 	intr   bool // interrupts are wanted
 	kick   *os.File
@@ -92,6 +91,7 @@ type chain struct {
 	out      bool
 	indirect bool
 	checked  bool   // the slots are guarded, see Config.Verify
+	seen     bool   // it was returned, and not yet taken
 	bytes    uint32 // of all slots
 	sum      uint64 // of a frame being sent
 }
@@ -107,8 +107,23 @@ type slot struct {
 // Index is the virtqueue's number: 2n receives, 2n+1 transmits (section 5.1.2).
 func (q *Queue) Index() int { return q.index }
 
-// Ring is the raw ring, for those who want to break it.
+// Ring is the raw split ring, for those who want to break it; nil with Config.Packed.
 func (q *Queue) Ring() *Ring { return q.ring }
+
+// PackedRing is the raw packed ring, for those who want to break it; nil without Config.Packed.
+func (q *Queue) PackedRing() *PackedRing { return q.packed }
+
+// Size is the number of the ring's descriptors.
+func (q *Queue) Size() uint32 { return uint32(q.cfg.RingSize) }
+
+// Parts are the descriptor area, the driver area and the device area (section 2.6): of a split ring its descriptor
+// table, avail ring and used ring, of a packed one its descriptor ring and the two event suppression structures.
+func (q *Queue) Parts() (desc, driver, device Place) { return q.format.parts() }
+
+// Base is where the device starts, as SET_VRING_BASE carries it: of a split ring the next avail index, of a packed one
+// the next avail position in bits 0 to 14, its wrap counter in bit 15, and the same of the used ones above (vhost-user,
+// "Vring descriptor indices for packed virtqueues").
+func (q *Queue) Base() uint32 { return q.base }
 
 // CallFD is the event descriptor that the device signals when it has used buffers. It stays the queue's.
 func (q *Queue) CallFD() int { return q.callFD }
@@ -116,11 +131,18 @@ func (q *Queue) CallFD() int { return q.callFD }
 // KickFD is the event descriptor that the driver signals when it has made buffers available. It stays the queue's.
 func (q *Queue) KickFD() int { return q.kickFD }
 
-// AvailIndex is the index of the next buffer that will be made available.
-func (q *Queue) AvailIndex() uint16 { return q.avail }
+// AvailIndex is the index of the next buffer that will be made available; of a packed ring the position of its first
+// descriptor, with the wrap counter in bit 15.
+func (q *Queue) AvailIndex() uint16 {
+	avail, _ := q.format.indices()
+	return avail
+}
 
-// UsedIndex is the used index up to which the driver has reaped.
-func (q *Queue) UsedIndex() uint16 { return q.used }
+// UsedIndex is the used index up to which the driver has reaped; of a packed ring a position as in AvailIndex.
+func (q *Queue) UsedIndex() uint16 {
+	_, used := q.format.indices()
+	return used
+}
 
 // Outstanding is how many chains are with the device.
 func (q *Queue) Outstanding() int { return int(q.out) }
@@ -160,75 +182,55 @@ func (q *Queue) giveSlots(first int32) {
 	}
 }
 
-// offer writes the descriptors of a chain of n slots and puts it into the avail ring, not yet visible to the device
-// (section 2.7.13, steps 1 to 3). It fails when descriptors are lacking.
-func (q *Queue) offer(first int32, n int, indirect bool) bool {
+// takeID takes a free id, or descriptor, of which there must be one.
+func (q *Queue) takeID() uint16 {
+	last := len(q.free) - 1
+	id := q.free[last]
+	q.free = q.free[:last]
+	return id
+}
+
+// offer writes the descriptors of a chain of n slots, not yet visible to the device. It is nil when descriptors are
+// lacking.
+func (q *Queue) offer(first int32, n int, indirect bool) *chain {
 	need := n
 	if indirect {
 		need = 1
 	}
-	if len(q.free) < need {
-		return false
-	}
-	flags := uint16(0)
-	if q.rx {
-		flags = DescWrite
-	}
-	head := q.free[len(q.free)-1]
-	c := &q.chains[head]
-	*c = chain{slot: first, descs: uint16(need), out: true, indirect: indirect, checked: q.cfg.Verify}
-	if indirect {
-		q.free = q.free[:len(q.free)-1]
-		c.bytes = q.writeTable(q.tables[head], first, flags)
-		q.ring.SetDesc(uint32(head), Desc{q.tables[head].GPA, uint32(n) * DescSize, DescIndirect, 0})
-	} else {
-		id := head
-		for s := first; s >= 0; s = q.slots[s].next {
-			q.free = q.free[:len(q.free)-1]
-			d := Desc{q.slots[s].gpa, q.slots[s].len, flags, 0}
-			if q.slots[s].next >= 0 {
-				d.Flags |= DescNext
-				d.Next = q.free[len(q.free)-1]
-			}
-			q.ring.SetDesc(uint32(id), d)
-			q.links[id] = d.Next
-			c.bytes += d.Len
-			id = d.Next
-		}
-	}
-	q.ring.SetAvail(q.avail, head)
-	q.avail++
-	q.out++
-	return true
-}
-
-func (q *Queue) writeTable(table Place, first int32, flags uint16) (bytes uint32) {
-	i := uint32(0)
-	for s := first; s >= 0; s = q.slots[s].next {
-		d := Desc{q.slots[s].gpa, q.slots[s].len, flags, 0}
-		if q.slots[s].next >= 0 {
-			d.Flags |= DescNext
-			d.Next = uint16(i + 1)
-		}
-		putDesc(table.Ptr, i, d)
-		bytes += d.Len
-		i++
-	}
-	return bytes
-}
-
-// Publish shows the device all chains offered so far and kicks it if it wants that (section 2.7.13, steps 4 to 7).
-func (q *Queue) Publish() error {
-	if q.avail == q.shown {
+	if q.room < need {
 		return nil
 	}
-	q.showHead()
-	q.shown = q.avail
-	if flags, _ := q.ring.UsedHead(); flags&usedNoNotify != 0 {
+	id := q.takeID()
+	c := &q.chains[id]
+	*c = chain{slot: first, descs: uint16(need), out: true, indirect: indirect, checked: q.cfg.Verify}
+	q.format.write(c, id, n)
+	q.room -= need
+	q.out++
+	q.hidden++
+	return c
+}
+
+// Publish shows the device all chains offered so far and kicks it if it wants that (section 2.7.13, steps 4 to 7;
+// section 2.8.21).
+func (q *Queue) Publish() error {
+	if q.hidden == 0 {
+		return nil
+	}
+	q.show()
+	wanted, err := q.format.wantsKick()
+	if err != nil {
+		return err
+	}
+	if !wanted {
 		q.stats.NoKicks++
 		return nil
 	}
 	return q.Kick()
+}
+
+func (q *Queue) show() {
+	q.format.show()
+	q.hidden = 0
 }
 
 // Kick notifies the device unasked.
@@ -240,70 +242,53 @@ func (q *Queue) Kick() error {
 	return nil
 }
 
-func (q *Queue) showHead() {
-	flags := uint16(availNoInterrupt)
-	if q.intr {
-		flags = 0
-	}
-	q.ring.SetAvailHead(flags, q.avail)
-}
-
-// SetInterrupts switches the device's interrupts on or off (section 2.7.7). They are off at the start; Wait switches
+// SetInterrupts switches the device's interrupts on or off (sections 2.7.7 and 2.8.10). They are off at the start; Wait switches
 // them on while it waits. Chains that were offered and not yet published become visible.
 func (q *Queue) SetInterrupts(on bool) {
 	q.intr = on
-	q.shown = q.avail
-	q.showHead()
+	q.show()
 }
 
-// ready returns how many used elements wait, reading the device's index when at least want are not known of.
+// ready returns how many used buffers wait, asking the ring when at least want are not known of.
 func (q *Queue) ready(want uint16) (uint16, error) {
-	if n := q.usedSeen - q.used; n >= want && n > 0 {
-		return n, q.err
+	if q.known >= want && q.known > 0 || q.err != nil {
+		return q.known, q.err
 	}
-	if q.err != nil {
-		return 0, q.err
-	}
-	_, q.usedSeen = q.ring.UsedHead()
-	n := q.usedSeen - q.used
-	if uint32(n) > q.out {
-		return 0, q.violation("2.7.8.2", "moved the used index from %d to %d while it had %d buffers",
-			q.used, q.usedSeen, q.out)
-	}
-	return n, nil
+	n, err := q.format.poll(want)
+	q.known = n
+	return n, err
 }
 
-// peek reads the used element k places ahead; the caller knows that it is there.
-func (q *Queue) peek(k uint16) (*chain, uint16, uint32, error) {
-	e := q.ring.Used(q.used + k)
-	if e.ID >= q.ring.size {
-		return nil, 0, 0, q.violation("2.7.8", "returned descriptor %d of a ring of %d", e.ID, q.ring.size)
+// peek reads the used buffer k places ahead; the caller knows that it is there.
+func (q *Queue) peek(k uint16) (c *chain, id uint16, length uint32, err error) {
+	if id, length, err = q.format.used(k); err != nil {
+		return nil, 0, 0, err
 	}
-	c := &q.chains[e.ID]
-	if !c.out {
-		return nil, 0, 0, q.violation("2.7.8", "returned descriptor %d, which it does not have", e.ID)
+	if c = &q.chains[id]; !c.out {
+		return nil, 0, 0, q.violation(q.format.rules().id, "returned descriptor %d, which it does not have", id)
 	}
-	return c, uint16(e.ID), e.Len, nil
+	return c, id, length, nil
 }
 
-// take removes the next used element, whose chain is c with head. The slots are the caller's afterwards.
-func (q *Queue) take(c *chain, head uint16) error {
+// take removes the next used buffer, whose chain is c with this id. The slots are the caller's afterwards.
+func (q *Queue) take(c *chain, id uint16) error {
 	if q.cfg.Verify && c.checked {
-		if err := q.verify(c, head); err != nil {
+		if err := q.verify(c, id); err != nil {
 			return err
 		}
 	}
-	c.out = false
-	q.used++
-	q.out--
+	q.known--
 	q.stats.Reaped++
-	id := head
-	for n := c.descs; n > 0; n-- {
-		next := q.links[id]
-		q.free = append(q.free, id)
-		id = next
-	}
+	q.release(c, id)
 	return nil
+}
+
+// release takes a chain from the device and forgets it.
+func (q *Queue) release(c *chain, id uint16) {
+	c.out = false
+	q.out--
+	q.room += int(c.descs)
+	q.format.retire(c, id)
 }
 
 // Wait blocks until the device has used a buffer, with interrupts on. It is an error when buffers were used and no
@@ -345,7 +330,7 @@ func (q *Queue) late() error {
 	const grace = 200 * time.Millisecond // between the used index and the write to the event descriptor
 	_ = q.call.SetReadDeadline(time.Now().Add(grace))
 	if _, err := q.call.Read(q.count[:]); err != nil {
-		return q.violation("2.7.7.2", "used %d buffers and sent no interrupt, although they were on", n)
+		return q.violation(q.format.rules().interrupt, "used %d buffers and sent no interrupt, although they were on", n)
 	}
 	return nil
 }

@@ -18,16 +18,16 @@ func (q *Queue) Refill() (int, error) {
 }
 
 func (q *Queue) refillOne() bool {
-	if q.err != nil || len(q.free) == 0 {
+	if q.err != nil || q.room == 0 {
 		return false
 	}
 	l := q.layout
 	q.cuts = l.appendCuts(q.cuts[:0], q.hdr, q.cfg.RxBuffer-q.hdr, q.cfg.SlotSize, q.rng)
 	if !l.Indirect {
-		if len(q.cuts) > int(q.ring.size) {
+		if len(q.cuts) > q.cfg.RingSize {
 			q.cuts = appendPart(q.cuts[:0], q.cfg.RxBuffer, q.cfg.SlotSize)
 		}
-		if len(q.cuts) > len(q.free) {
+		if len(q.cuts) > q.room {
 			return false
 		}
 	}
@@ -38,10 +38,10 @@ func (q *Queue) refillOne() bool {
 	if q.cfg.Verify {
 		q.guard(first)
 	}
-	return q.offer(first, len(q.cuts), l.Indirect)
+	return q.offer(first, len(q.cuts), l.Indirect) != nil
 }
 
-// next finds the next received frame: chains used elements from the front, with written bytes in the last of them. It
+// next finds the next received frame: chains used buffers from the front, with written bytes in the last of them. It
 // is ErrEmpty when there is none. Nothing is taken yet.
 func (q *Queue) next() (chains uint16, last uint32, err error) {
 	n, err := q.ready(1)
@@ -56,7 +56,7 @@ func (q *Queue) next() (chains uint16, last uint32, err error) {
 		return 0, 0, err
 	}
 	if length < uint32(q.hdr) || length > c.bytes {
-		return 0, 0, q.violation("2.7.8.2", "wrote %d bytes into a buffer of %d, header %d", length, c.bytes, q.hdr)
+		return 0, 0, q.violation(q.format.rules().length, "wrote %d bytes into a buffer of %d, header %d", length, c.bytes, q.hdr)
 	}
 	q.gather(c.slot, 0, q.hdrBuf[:q.hdr])
 	buffers, err := q.checkHeader(q.hdrBuf[:q.hdr])
@@ -74,7 +74,8 @@ func (q *Queue) nextMerged(c *chain, length uint32, buffers uint16) (uint16, uin
 		return 0, 0, err
 	}
 	if n < buffers {
-		return 0, 0, q.violation("5.1.6.4.1", "spread a frame over %d buffers and showed %d of them", buffers, n)
+		return 0, 0, q.violation(q.format.rules().merged, "spread a frame over %d buffers and showed %d of them",
+			buffers, n)
 	}
 	for i := uint16(1); i < buffers; i++ {
 		if length != c.bytes {
@@ -86,7 +87,7 @@ func (q *Queue) nextMerged(c *chain, length uint32, buffers uint16) (uint16, uin
 		}
 	}
 	if length == 0 || length > c.bytes {
-		return 0, 0, q.violation("2.7.8.2", "wrote %d bytes into a last buffer of %d", length, c.bytes)
+		return 0, 0, q.violation(q.format.rules().length, "wrote %d bytes into a last buffer of %d", length, c.bytes)
 	}
 	q.stats.MultiBuffer++
 	return buffers, length, nil
@@ -117,7 +118,7 @@ func (q *Queue) Receive(buf []byte) (int, error) {
 	}
 	n, skip := 0, q.hdr
 	for ; chains > 0; chains-- {
-		c, head, length, err := q.peek(0)
+		c, id, length, err := q.peek(0)
 		if err != nil {
 			return 0, err
 		}
@@ -130,7 +131,7 @@ func (q *Queue) Receive(buf []byte) (int, error) {
 		}
 		n += q.gather(c.slot, skip, buf[n:n+want])
 		skip = 0
-		if err := q.take(c, head); err != nil {
+		if err := q.take(c, id); err != nil {
 			return 0, err
 		}
 		q.giveSlots(c.slot)
@@ -169,7 +170,7 @@ func (q *Queue) Drain(limit int) (frames int, bytes uint64, err error) {
 		}
 		n := uint64(0)
 		for ; chains > 0; chains-- {
-			c, head, length, err := q.peek(0)
+			c, id, length, err := q.peek(0)
 			if err != nil {
 				return frames, bytes, err
 			}
@@ -177,7 +178,7 @@ func (q *Queue) Drain(limit int) (frames int, bytes uint64, err error) {
 				length = last
 			}
 			n += uint64(length)
-			if err := q.take(c, head); err != nil {
+			if err := q.take(c, id); err != nil {
 				return frames, bytes, err
 			}
 			q.giveSlots(c.slot)

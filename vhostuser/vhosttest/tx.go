@@ -24,7 +24,7 @@ func (q *Queue) Enqueue(frame []byte) error { return q.EnqueueWithHeader(noHeade
 func (q *Queue) EnqueueWithHeader(header, frame []byte) error {
 	l := q.layout
 	q.cuts = l.appendCuts(q.cuts[:0], len(header), len(frame), q.cfg.SlotSize, q.rng)
-	if !l.Indirect && len(q.cuts) > int(q.ring.size) {
+	if !l.Indirect && len(q.cuts) > q.cfg.RingSize {
 		// Fewer, longer parts for a small ring.
 		q.cuts = appendPart(q.cuts[:0], len(header)+len(frame), q.cfg.SlotSize)
 	}
@@ -36,12 +36,12 @@ func (q *Queue) EnqueuePieces(header, frame []byte, cuts []int, indirect bool) e
 	if q.err != nil {
 		return q.err
 	}
-	if need := len(cuts); len(q.freeSlots) < need || !indirect && len(q.free) < need || len(q.free) == 0 {
+	if need := len(cuts); len(q.freeSlots) < need || !indirect && q.room < need || q.room == 0 {
 		if _, err := q.Reap(); err != nil {
 			return err
 		}
 	}
-	if len(q.free) == 0 || !indirect && len(q.free) < len(cuts) {
+	if q.room == 0 || !indirect && q.room < len(cuts) {
 		return ErrFull
 	}
 	first := q.takeSlots(cuts)
@@ -53,14 +53,13 @@ func (q *Queue) EnqueuePieces(header, frame []byte, cuts []int, indirect bool) e
 	}
 	q.scatter(first, 0, header)
 	q.scatter(first, len(header), frame)
-	head := q.free[len(q.free)-1]
-	q.offer(first, len(cuts), indirect)
+	c := q.offer(first, len(cuts), indirect)
 	if q.cfg.Verify {
-		q.chains[head].sum = q.sum(first)
+		c.sum = q.sum(first)
 	}
 	q.stats.Packets++
 	q.stats.Bytes += uint64(len(frame))
-	return nil
+	return q.err
 }
 
 // Send is Enqueue and Publish.
@@ -74,7 +73,7 @@ func (q *Queue) Send(frame []byte) error {
 // SendBurst sends as many of frames as there is room for, published at once, and returns their number. It allocates
 // nothing.
 func (q *Queue) SendBurst(frames [][]byte) (int, error) {
-	if len(q.free) < len(frames) {
+	if q.room < len(frames) {
 		if _, err := q.Reap(); err != nil {
 			return 0, err
 		}
@@ -97,14 +96,14 @@ func (q *Queue) Reap() (int, error) {
 		return 0, err
 	}
 	for i := uint16(0); i < n; i++ {
-		c, head, length, err := q.peek(0)
+		c, id, length, err := q.peek(0)
 		if err != nil {
 			return int(i), err
 		}
 		if length != 0 {
-			return int(i), q.violation("2.7.8", "claims to have written %d bytes to what it may only read", length)
+			return int(i), q.violation(q.format.rules().length, "claims to have written %d bytes to what it may only read", length)
 		}
-		if err := q.take(c, head); err != nil {
+		if err := q.take(c, id); err != nil {
 			return int(i), err
 		}
 		q.giveSlots(c.slot)

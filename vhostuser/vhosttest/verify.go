@@ -28,24 +28,24 @@ func fill(b []byte) {
 	}
 }
 
-// verify checks that the device left alone what is not its own: descriptors (section 2.7.5.1), what it was to read, and
-// the memory behind each buffer.
-func (q *Queue) verify(c *chain, head uint16) error {
-	for id := c.slot; id >= 0; id = q.slots[id].next {
-		s := &q.slots[id]
+// verify checks that the device left alone what is not its own: descriptors, what it was to read, and the memory around
+// each buffer.
+func (q *Queue) verify(c *chain, id uint16) error {
+	for at := c.slot; at >= 0; at = q.slots[at].next {
+		s := &q.slots[at]
 		p, err := q.mem.At(s.gpa-slotGuard, uint64(len(s.buf))+2*slotGuard)
 		if err != nil {
 			return err
 		}
 		before, after := p.Bytes[:slotGuard], p.Bytes[slotGuard+int(s.len):]
 		if !poisoned(before) || !poisoned(after) {
-			return q.violation("2.7.5", "wrote outside the %d bytes of the buffer at %#x", s.len, s.gpa)
+			return q.violation(q.format.rules().buffer, "wrote outside the %d bytes of the buffer at %#x", s.len, s.gpa)
 		}
 	}
 	if !q.rx && c.sum != 0 && q.sum(c.slot) != c.sum {
-		return q.violation("2.7.5.1", "wrote to a device-readable buffer of descriptor %d", head)
+		return q.violation(q.format.rules().readable, "wrote to a device-readable buffer of descriptor %d", id)
 	}
-	return q.verifyDescs(c, head)
+	return q.format.intact(c, id)
 }
 
 func poisoned(b []byte) bool {
@@ -57,23 +57,6 @@ func poisoned(b []byte) bool {
 		b = b[n:]
 	}
 	return true
-}
-
-func (q *Queue) verifyDescs(c *chain, head uint16) error {
-	if c.indirect {
-		if d := q.ring.Desc(uint32(head)); d.Addr != q.tables[head].GPA || d.Flags != DescIndirect {
-			return q.violation("2.7.5.1", "changed descriptor %d", head)
-		}
-		return nil
-	}
-	id := head
-	for s := c.slot; s >= 0; s = q.slots[s].next {
-		if d := q.ring.Desc(uint32(id)); d.Addr != q.slots[s].gpa || d.Len != q.slots[s].len {
-			return q.violation("2.7.5.1", "changed descriptor %d", id)
-		}
-		id = q.links[id]
-	}
-	return nil
 }
 
 // sum is a checksum of the slots' contents, never 0.
