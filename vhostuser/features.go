@@ -15,6 +15,7 @@ const (
 	featIndirect      = 1 << 28 // VIRTIO_F_INDIRECT_DESC
 	featProtocol      = 1 << 30 // VHOST_USER_F_PROTOCOL_FEATURES (vhost-user, "Communication")
 	featVersion1      = 1 << 32 // VIRTIO_F_VERSION_1
+	featPacked        = 1 << 34 // VIRTIO_F_RING_PACKED
 	featInOrder       = 1 << 35 // VIRTIO_F_IN_ORDER
 )
 
@@ -45,11 +46,11 @@ const (
 //
 // qemu filters a guest's features by those that its vhost-user back end offers, but only bits of a fixed list (in
 // hw/net/vhost_net.c; the same in qemu 7.2 and since). On that list and offered here: VERSION_1, MRG_RXBUF,
-// INDIRECT_DESC, MTU, MQ and GUEST_ANNOUNCE. Not on it are CTRL_VQ, CTRL_RX, CTRL_VLAN, CTRL_MAC_ADDR and STATUS: qemu
-// serves the control queue itself and gives these to the guest whatever we offer. So MQ needs no CTRL_VQ from us: the
-// guest sets the number of pairs on qemu's control queue, and qemu tells us with SET_VRING_ENABLE. We have no control
-// queue and do not offer CTRL_VQ. GUEST_ANNOUNCE costs a back end nothing: qemu raises the announcement and the guest
-// sends ordinary frames; without the bit qemu would want RARPs broadcast by us.
+// INDIRECT_DESC, RING_PACKED, MTU, MQ and GUEST_ANNOUNCE. Not on it are CTRL_VQ, CTRL_RX, CTRL_VLAN, CTRL_MAC_ADDR and
+// STATUS: qemu serves the control queue itself and gives these to the guest whatever we offer. So MQ needs no CTRL_VQ
+// from us: the guest sets the number of pairs on qemu's control queue, and qemu tells us with SET_VRING_ENABLE. We have
+// no control queue and do not offer CTRL_VQ. GUEST_ANNOUNCE costs a back end nothing: qemu raises the announcement and
+// the guest sends ordinary frames; without the bit qemu would want RARPs broadcast by us.
 //
 // DPDK's virtio-user adds CTRL_VQ on its own account and serves it, never acknowledging it, but takes CTRL_RX from the
 // back end, without which an application cannot switch to promiscuous mode. A switch's port always delivers what the
@@ -62,7 +63,8 @@ const (
 // A qemu that reconnects requires the features that its guest has acknowledged: these must not shrink from one
 // start of Weft to the next for the same port.
 func offeredFeatures(pairs, mtu int) uint64 {
-	f := uint64(featVersion1 | featMergeable | featIndirect | featGuestAnnounce | featCtrlRX | featProtocol | featInOrder)
+	f := uint64(featVersion1 | featMergeable | featIndirect | featGuestAnnounce | featCtrlRX | featProtocol | featPacked |
+		featInOrder)
 	if pairs > 1 {
 		f |= featMQ
 	}

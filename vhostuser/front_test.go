@@ -143,11 +143,11 @@ func hungUp(err error) bool {
 		strings.Contains(err.Error(), "connection reset") || strings.Contains(err.Error(), "broken pipe")
 }
 
-// negotiate acknowledges everything that the port offers.
+// negotiate acknowledges everything that the port offers, but for packed rings.
 func (f *front) negotiate() {
 	f.t.Helper()
 	f.send(SetOwner, nil)
-	features := f.askU64(GetFeatures, nil)
+	features := f.askU64(GetFeatures, nil) &^ featPacked
 	f.send(SetProtocolFeatures, encodeU64(f.askU64(GetProtocolFeatures, nil)))
 	f.must(SetFeatures, encodeU64(features))
 }

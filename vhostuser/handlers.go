@@ -57,6 +57,9 @@ func (s *session) setFeatures(m *message) ([]byte, error) {
 	return nil, nil
 }
 
+// packed reports that rings have the packed layout.
+func (s *session) packed() bool { return s.features&featPacked != 0 }
+
 func (s *session) setProtocolFeatures(m *message) ([]byte, error) {
 	want := m.u64()
 	if extra := want &^ offeredProtocol(s.port.cfg.MTU); extra != 0 {
@@ -110,6 +113,7 @@ func (s *session) setStatus(m *message) ([]byte, error) {
 		s.stop(s.rings...)
 		for _, r := range s.rings {
 			r.halt()
+			r.forgetBase()
 		}
 	}
 	return nil, nil
@@ -168,7 +172,7 @@ func (s *session) setVringNum(m *message) ([]byte, error) {
 		return nil, err
 	}
 	r.clearFault()
-	if err := r.setSize(v.num); err != nil {
+	if err := r.setSize(v.num, s.packed()); err != nil {
 		return nil, err
 	}
 	s.start()
@@ -201,11 +205,11 @@ func (s *session) setVringBase(m *message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.num > 0xffff {
+	if v.num > 0xffff && !s.packed() {
 		return nil, violationf("%v: ring %d: index %#x does not fit 16 bits", m.req, r.index, v.num)
 	}
 	r.clearFault()
-	r.base = uint16(v.num)
+	r.setBase(v.num)
 	s.start()
 	return nil, nil
 }
@@ -218,7 +222,7 @@ func (s *session) getVringBase(m *message) ([]byte, error) {
 	}
 	s.stop(r)
 	r.halt()
-	return vringState{uint32(r.index), uint32(r.base)}.encode(), nil
+	return vringState{uint32(r.index), r.base}.encode(), nil
 }
 
 // setVringKick starts a ring. The specification waits for the first kick; as rings are polled, the descriptor is never read,

@@ -23,7 +23,9 @@ type ring struct {
 	size    uint32
 	addr    vringAddr
 	hasAddr bool
-	base    uint16 // next available index: as set, or as the ring had it when it was last stopped
+	base    uint32 // where it goes on, as virtq.Ring.Base: as set, or as the ring had it when it was last stopped
+	hasBase bool
+	ourBase bool // a ring of this session was stopped there
 	enabled bool
 	kick    int // descriptors, owned; -1: none
 	call    int
@@ -100,10 +102,10 @@ func (r *ring) clearFault() {
 	}
 }
 
-// setSize checks and stores what SET_VRING_NUM says (virtio 1.3 §2.7: a power of two, at most 32768).
-func (r *ring) setSize(n uint32) error {
-	if n == 0 || n > virtq.MaxSize || bits.OnesCount32(n) != 1 {
-		return fmt.Errorf("ring %d: size %d is not a power of two from 1 to %d", r.index, n, virtq.MaxSize)
+// setSize checks and stores what SET_VRING_NUM says.
+func (r *ring) setSize(n uint32, packed bool) error {
+	if n == 0 || n > virtq.MaxSize || !packed && bits.OnesCount32(n) != 1 {
+		return fmt.Errorf("ring %d: size %d is not %s", r.index, n, virtq.SizeRule(packed))
 	}
 	r.size = n
 	return nil
@@ -155,28 +157,41 @@ func (r *ring) lacks(mem *guestMemory) string {
 // retire remembers where the ring stopped. It must be detached, and PMD threads synchronized with.
 func (r *ring) retire() {
 	if r.vr != nil {
-		r.base = r.vr.Base()
+		r.base, r.hasBase, r.ourBase = r.vr.Base(), true, true
 		r.vr = nil
 	}
 }
 
-// build makes the virtq.Ring of a started ring out of what the front end said. It goes on where the guest's used index
-// is, whatever the base: a front end whose last back end died may hand over another.
+// packedBase is where a packed ring begins: position 0, wrap counter 1 (virtio 1.3 §2.8.1), of what is available and what
+// is used.
+const packedBase = 0x8000_8000
+
+// build makes the virtq.Ring of a started ring out of what the front end said. A split ring goes on where the guest's used
+// index is, whatever the base: a front end whose last back end died may hand over another. A packed ring goes on at the base
+// if it was told to the front end in this session.
 func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
+	packed := features&featPacked != 0
+	if packed && !r.hasBase {
+		r.base = packedBase
+	}
+	driverBytes, deviceBytes := virtq.AvailBytes(r.size), virtq.UsedBytes(r.size)
+	if packed {
+		driverBytes, deviceBytes = virtq.EventBytes, virtq.EventBytes
+	}
 	desc, err := mem.translate(r.addr.desc, virtq.DescBytes(r.size))
 	if err != nil {
-		return fmt.Errorf("descriptor table: %w", err)
+		return fmt.Errorf("descriptors: %w", err)
 	}
-	avail, err := mem.translate(r.addr.avail, virtq.AvailBytes(r.size))
+	driver, err := mem.translate(r.addr.avail, driverBytes)
 	if err != nil {
-		return fmt.Errorf("available ring: %w", err)
+		return fmt.Errorf("available ring, or driver's event area: %w", err)
 	}
-	used, err := mem.translate(r.addr.used, virtq.UsedBytes(r.size))
+	device, err := mem.translate(r.addr.used, deviceBytes)
 	if err != nil {
-		return fmt.Errorf("used ring: %w", err)
+		return fmt.Errorf("used ring, or device's event area: %w", err)
 	}
 	cfg := virtq.RingConfig{
-		Size: r.size, Desc: desc, Driver: avail, Device: used,
+		Packed: packed, Size: r.size, Base: r.base & 0xffff, OldBase: !r.ourBase, Desc: desc, Driver: driver, Device: device,
 		Memory: mem.space, HeaderLen: virtq.HeaderLegacy,
 		Mergeable: features&featMergeable != 0, Indirect: features&featIndirect != 0,
 		MTU: mtu, Call: r.callEvent,
@@ -215,7 +230,18 @@ func (r *ring) attach() {
 func (r *ring) reset() {
 	r.enabled = false
 	r.halt()
-	r.size, r.addr, r.hasAddr, r.base = 0, vringAddr{}, false, 0
+	r.size, r.addr, r.hasAddr = 0, vringAddr{}, false
+	r.forgetBase()
+}
+
+// forgetBase makes the ring begin at its beginning.
+func (r *ring) forgetBase() { r.base, r.hasBase, r.ourBase = 0, false, false }
+
+// setBase is what the front end says of where the ring goes on. Of a packed ring's base the latter half, where the next used
+// descriptor stands, is not looked at: it is the same here, and some front ends leave it away.
+func (r *ring) setBase(base uint32) {
+	r.ourBase = r.ourBase && uint16(base) == uint16(r.base)
+	r.base, r.hasBase = base, true
 }
 
 // close closes the ring's descriptors. It must be detached, and PMD threads synchronized with.

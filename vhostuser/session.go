@@ -257,7 +257,7 @@ func (s *session) build(r *ring) {
 	if r.missing != "" {
 		return
 	}
-	base := r.base
+	base, hasBase := uint16(r.base), r.hasBase
 	r.fault = r.build(s.mem, s.features, s.mtu)
 	if r.fault != nil {
 		err := fmt.Errorf("%s: %w", r.name(), r.fault)
@@ -265,9 +265,9 @@ func (s *session) build(r *ring) {
 		s.port.say(s.log, slog.LevelWarn, "a ring cannot run", err.Error(), "error", err)
 		return
 	}
-	if at := r.vr.Base(); at != base {
-		s.port.say(s.log, slog.LevelInfo, "a ring goes on at the guest's used index", r.name(),
-			"ring", r.name(), "base", base, "used", at)
+	if at := uint16(r.vr.Base()); at != base && hasBase {
+		s.port.say(s.log, slog.LevelInfo, "a ring goes on where guest memory says", r.name(),
+			"ring", r.name(), "base", base, "at", at)
 	}
 	s.locate(r)
 }

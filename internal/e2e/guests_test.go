@@ -16,7 +16,7 @@ import (
 	"weft/internal/e2e/vm"
 )
 
-// guestsConfig: vm1's socket is Weft's, vm2's is qemu's. vm2 has two queue pairs.
+// guestsConfig: vm1's socket is Weft's, vm2's is qemu's. vm2 has two queue pairs, with packed rings.
 const guestsConfig = `pmd: {idle: sleep, max_sleep: 200us}
 bridges:
   - name: br0
@@ -73,7 +73,9 @@ func (g *guests) startVM2() {
 	g.t.Helper()
 	v, err := vm.Start(g.group, vm.Config{
 		Name: "vm2", Dir: g.dir, Image: shared.image, Accel: shared.accel, CPUs: 2,
-		NICs:      []vm.NIC{{Socket: g.path("vm2.sock"), Server: true, MAC: "52:54:00:00:00:02", QueuePairs: 2}},
+		NICs: []vm.NIC{{
+			Socket: g.path("vm2.sock"), Server: true, MAC: "52:54:00:00:00:02", QueuePairs: 2, Packed: true,
+		}},
 		Addresses: []string{"eth0:" + address2 + "/24"},
 	})
 	g.must(err)

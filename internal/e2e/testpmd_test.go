@@ -110,6 +110,11 @@ func TestTestpmdForwards(t *testing.T) {
 		{"not mergeable, two queue pairs", testpmd.Config{NotMergeable: true, Queues: 2}},
 		{"mergeable, 1500 bytes", testpmd.Config{FrameBytes: 1500}},
 		{"not mergeable, 1500 bytes, short rings", testpmd.Config{NotMergeable: true, FrameBytes: 1500, QueueSize: 256}},
+		{"packed, mergeable", testpmd.Config{Packed: true}},
+		{"packed, not mergeable, two queue pairs", testpmd.Config{Packed: true, NotMergeable: true, Queues: 2}},
+		{"packed, out of order, short rings", testpmd.Config{Packed: true, QueueSize: 256, ExtraVdev: ",in_order=0"}},
+		{"packed, 9000 bytes over five buffers", testpmd.Config{Packed: true, FrameBytes: 9000}},
+		{"packed, not vectorized, 1500 bytes", testpmd.Config{Packed: true, FrameBytes: 1500, ExtraVdev: ",vectorized=0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, time.Minute)
@@ -157,19 +162,21 @@ func TestTestpmdReconnectsAfterRestarts(t *testing.T) {
 			r.must(d.WaitLink(r.ctx, false, "v0", "v1"))
 		}
 	})
-	t.Run("weft restarts", func(t *testing.T) {
-		r := newRig(t, time.Minute)
-		noHuge := !r.needTestpmd(testpmd.MemoryMB)
-		d := r.weftPair("client", 1)
-		l := r.load(d, testpmd.Config{NoHugepages: noHuge, Server: true})
-		r.circulate(d, l, 500*time.Millisecond)
-		for range 2 {
-			r.must(d.Stop())
-			r.must(d.Restart(r.ctx))
-			r.must(d.WaitLink(r.ctx, true, "v0", "v1"))
-			_, err := l.Command(r.ctx, "stop")
-			r.must(err)
+	for name, packed := range map[string]bool{"weft restarts": false, "weft restarts, packed rings": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, time.Minute)
+			noHuge := !r.needTestpmd(testpmd.MemoryMB)
+			d := r.weftPair("client", 1)
+			l := r.load(d, testpmd.Config{NoHugepages: noHuge, Server: true, Packed: packed})
 			r.circulate(d, l, 500*time.Millisecond)
-		}
-	})
+			for range 2 {
+				r.must(d.Stop())
+				r.must(d.Restart(r.ctx))
+				r.must(d.WaitLink(r.ctx, true, "v0", "v1"))
+				_, err := l.Command(r.ctx, "stop")
+				r.must(err)
+				r.circulate(d, l, 500*time.Millisecond)
+			}
+		})
+	}
 }

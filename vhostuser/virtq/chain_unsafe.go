@@ -17,7 +17,7 @@ type chain struct {
 	fits   bool             // false: there are more pieces than a batch could carry, and pieces holds the first of them
 }
 
-// walk adds to c the chain that starts with the buffer first, which an available entry names. Every buffer must have the
+// walk adds to c the chain that starts with the staged buffer first. Every buffer must have the
 // direction, 0 or descWrite. It fails when the chain breaks the ring's rules.
 func (r *Ring) walk(c *chain, first *buffer, direction uint16) bool {
 	if first.plain(direction) && first.len > 0 && len(c.pieces) < cap(c.pieces) {
@@ -25,6 +25,14 @@ func (r *Ring) walk(c *chain, first *buffer, direction uint16) bool {
 		c.total += int(first.len)
 		return true
 	}
+	if r.packed {
+		return r.walkPacked(c, first, direction)
+	}
+	return r.walkSplit(c, first, direction)
+}
+
+// walkSplit is walk for a split ring, but for plain buffers.
+func (r *Ring) walkSplit(c *chain, first *buffer, direction uint16) bool {
 	b, at := *first, first.head
 	table, entries, inside := r.desc, uint32(r.size), false
 	for steps := uint32(1); ; steps++ {

@@ -1,14 +1,17 @@
-// Package virtq is the device's side of virtio split virtqueues (virtio 1.3 §2.7), as a virtio-net device uses them
-// (§5.1): the rings alone, with no socket and no protocol around them.
+// Package virtq is the device's side of virtqueues, split (virtio 1.3 §2.7) and packed (§2.8), as a virtio-net device uses
+// them (§5.1): the rings alone, with no socket and no protocol around them.
 //
 //	guest                              Weft (one PMD thread per ring)
-//	+------------------+  avail idx   +--------------------------------------------+
+//	+------------------+  available   +--------------------------------------------+
 //	| transmitq        | -----------> | RxQueue.Receive: headers copied, payload   |
-//	|  desc avail used | <----------- |   lent; RxQueue.Release: used idx          |
-//	+------------------+  used idx    +--------------------------------------------+
+//	|                  | <----------- |   lent; RxQueue.Release: buffers used      |
+//	+------------------+  used        +--------------------------------------------+
 //	| receiveq         | -----------> | TxQueue.Transmit: header window and lent   |
-//	|  desc avail used | <----------- |   payload copied into the guest's buffers  |
+//	|                  | <----------- |   payload copied into the guest's buffers  |
 //	+------------------+              +--------------------------------------------+
+//
+// Both layouts are staged into the same buffers, a burst at a time, and differ in how these are read and given back:
+// split_unsafe.go and packed_unsafe.go. What is done with a buffer knows no layout.
 //
 // A queue object lives as long as its port; a [Ring] as long as one set of ring addresses and one memory table. The
 // session attaches and detaches rings with an atomic swap.

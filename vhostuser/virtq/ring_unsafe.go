@@ -13,10 +13,16 @@ import (
 
 // RingConfig is what the front end negotiated for one virtqueue.
 type RingConfig struct {
-	// Size is the number of descriptors: a power of two from 1 to MaxSize.
+	// Packed says that RING_PACKED was negotiated.
+	Packed bool
+	// Size is the number of descriptors: 1 to MaxSize, in a split ring a power of two.
 	Size uint32
-	// Desc, Driver and Device are the ring's areas (virtio 1.3 §2.6): descriptor table, available and used ring. They are
-	// wholly inside guest memory, aligned to 16, 2 and 4 bytes (§2.7).
+	// Base is where a packed ring goes on, as Ring.Base tells it. OldBase says that it need not be where the last device
+	// stopped.
+	Base    uint32
+	OldBase bool
+	// Desc, Driver and Device are the ring's areas (virtio 1.3 §2.6), in a split ring descriptor table, available and used
+	// ring. They are wholly inside guest memory, aligned to 16, 2 and 4 bytes (§2.7), in a packed ring to 16, 4 and 4 (§2.8.10).
 	Desc, Driver, Device unsafe.Pointer
 	// Memory translates the addresses in descriptors.
 	Memory *Memory
@@ -33,6 +39,10 @@ type RingConfig struct {
 // burst is how many buffers are staged at a time: read from the ring, translated and prefetched together.
 const burst = packet.BatchSize
 
+// unpublished is how many chains are put before they are published at the latest: those of a burst, and of a frame over as
+// many buffers as can be.
+const unpublished = 2*maxChain + burst
+
 // maxChain is how many pieces of one chain are remembered. Frames that need more are dropped.
 const maxChain = packet.MaxSegments
 
@@ -43,9 +53,12 @@ const maxChain = packet.MaxSegments
 // that a memory fault cuts short is taken again.
 type Ring struct {
 	// Set once.
+	packed               bool
 	size, mask           uint16 // size wraps to 0 never: MaxSize fits
 	desc, driver, device unsafe.Pointer
-	availIdx, driverFlag halfWord
+	availIdx             halfWord // split only
+	driverFlags          halfWord // whether the guest wants interrupts
+	quietMask            uint16   // the bits of it that say so
 	memory               *Memory
 	headerLen            int
 	maxPayload           int // MTU, or more than any frame
@@ -54,14 +67,15 @@ type Ring struct {
 
 	// Written by the owner.
 	broken bool
-	next   uint16 // the entry that is taken and used next
-	tail   uint16 // the entry that is staged next
-	taken  uint16 // entries from next on that the burst took
-	free   int    // entries available from tail on
+	next   uint16 // the index (split) or position (packed) that is taken and used next
+	tail   uint16 // the one that is staged next
+	taken  uint16 // chains from next on that the burst took
+	free   int    // available from tail on: chains, in a packed ring descriptors at most
 	bufs   [burst]buffer
 	lines  lines // of bufs
 	peeked buffer
 	chain  [maxChain]packet.Segment
+	used   [unpublished]usedEntry // packed only: chains that were put
 
 	// Shared with the session.
 	call atomic.Pointer[sys.Event]
@@ -74,8 +88,10 @@ type buffer struct {
 	addr  uint64
 	len   uint32
 	flags uint16
-	next  uint16
-	head  uint16 // its index in the descriptor table, where an available entry names it
+	next  uint16 // split only: where the chain goes on
+	pos   uint16 // packed only: where it begins
+	head  uint16 // what names the chain: the index of its first descriptor (split), or its buffer id (packed)
+	count uint16 // packed only: how many descriptors the chain takes
 }
 
 // plain reports that b alone is a whole chain, of the direction (0 or descWrite) that is asked for, and mapped in one piece.
@@ -95,26 +111,20 @@ func (b *buffer) after(n int) packet.Segment {
 	return packet.SegmentAt(unsafe.Add(b.pointer(), n), b.len-uint32(n))
 }
 
-// NewRing checks cfg and makes a ring. It goes on at the used index that stands in guest memory: this device uses buffers
-// in the order in which they became available, so that is where its predecessor stopped. A front end that asks for a
-// different base, as one does whose last device died, believes that buffers are in flight; they are processed again.
+// NewRing checks cfg and makes a ring.
+//
+// A split ring goes on at the used index that stands in guest memory: this device uses buffers in the order in which they
+// became available, so that is where its predecessor stopped. A front end that asks for a different base, as one does whose
+// last device died, believes that buffers are in flight; they are processed again. A packed ring has no such index, and goes
+// on at cfg.Base, or where its descriptors say.
 func NewRing(cfg RingConfig) (*Ring, error) {
-	switch {
-	case cfg.Size == 0 || cfg.Size > MaxSize || bits.OnesCount32(cfg.Size) != 1:
-		return nil, fmt.Errorf("virtq: ring size %d is not a power of two from 1 to %d", cfg.Size, MaxSize)
-	case cfg.Desc == nil || cfg.Driver == nil || cfg.Device == nil || cfg.Memory == nil:
-		return nil, errors.New("virtq: ring areas or memory missing")
-	case uintptr(cfg.Desc)%16 != 0 || uintptr(cfg.Driver)%2 != 0 || uintptr(cfg.Device)%4 != 0:
-		return nil, errors.New("virtq: ring areas are not aligned to 16, 2 and 4 bytes")
-	case cfg.HeaderLen != HeaderLegacy && cfg.HeaderLen != HeaderMergeable:
-		return nil, fmt.Errorf("virtq: header length %d is neither %d nor %d", cfg.HeaderLen, HeaderLegacy, HeaderMergeable)
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
-	// SAFETY: Driver points at a ring area of at least AvailBytes bytes.
-	availIdx := unsafe.Add(cfg.Driver, 2)
 	r := &Ring{
-		size: uint16(cfg.Size), mask: uint16(cfg.Size - 1),
+		packed: cfg.Packed,
+		size:   uint16(cfg.Size), mask: uint16(cfg.Size - 1),
 		desc: cfg.Desc, driver: cfg.Driver, device: cfg.Device,
-		driverFlag: halfWordAt(cfg.Driver), availIdx: halfWordAt(availIdx),
 		memory: cfg.Memory, headerLen: cfg.HeaderLen,
 		mergeable: cfg.Mergeable, indirect: cfg.Indirect,
 		maxPayload: packet.MaxFrame,
@@ -123,13 +133,58 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 		r.maxPayload = cfg.MTU
 	}
 	r.call.Store(cfg.Call)
-	r.next = r.usedIdx()
+	first := halfWordAt(cfg.Driver)
+	// SAFETY: the driver's area has 4 bytes at least.
+	second := halfWordAt(unsafe.Add(cfg.Driver, 2))
+	if r.packed {
+		// Offset and wrap counter come first, which count with EVENT_IDX alone (virtio 1.3 §2.8.14).
+		r.driverFlags, r.quietMask = second, eventFlagsMask
+		r.next = uint16(cfg.Base)
+		if cfg.OldBase {
+			var err error
+			if r.next, err = r.resume(r.next); err != nil {
+				return nil, err
+			}
+		}
+	} else {
+		r.driverFlags, r.quietMask = first, availNoInterrupt
+		r.availIdx = second
+		r.next = r.usedIdx()
+	}
 	r.askKicks(false)
 	return r, nil
 }
 
-// Base is the next available index that the device would consume: exact once no PMD thread uses the ring.
-func (r *Ring) Base() uint16 { return r.next }
+// check finds what no ring can be made of.
+func (cfg *RingConfig) check() error {
+	driverAlign := uintptr(2)
+	if cfg.Packed {
+		driverAlign = 4
+	}
+	switch {
+	case cfg.Size == 0 || cfg.Size > MaxSize || !cfg.Packed && bits.OnesCount32(cfg.Size) != 1:
+		return fmt.Errorf("virtq: ring size %d is not %s", cfg.Size, SizeRule(cfg.Packed))
+	case cfg.Desc == nil || cfg.Driver == nil || cfg.Device == nil || cfg.Memory == nil:
+		return errors.New("virtq: ring areas or memory missing")
+	case uintptr(cfg.Desc)%16 != 0 || uintptr(cfg.Driver)%driverAlign != 0 || uintptr(cfg.Device)%4 != 0:
+		return fmt.Errorf("virtq: ring areas are not aligned to 16, %d and 4 bytes", driverAlign)
+	case cfg.HeaderLen != HeaderLegacy && cfg.HeaderLen != HeaderMergeable:
+		return fmt.Errorf("virtq: header length %d is neither %d nor %d", cfg.HeaderLen, HeaderLegacy, HeaderMergeable)
+	case cfg.Packed && cfg.Base&(wrapBit-1) >= cfg.Size:
+		return fmt.Errorf("virtq: base %#x is outside a packed ring of %d", cfg.Base, cfg.Size)
+	}
+	return nil
+}
+
+// Base is where the device would go on, exact once no PMD thread uses the ring, as vhost-user's messages say it: the next
+// available index, or for a packed ring, in 16 bits each, the positions of the next available and the next used descriptor
+// with their wrap counters in the highest bit, which here are the same.
+func (r *Ring) Base() uint32 {
+	if r.packed {
+		return uint32(r.next) | uint32(r.next)<<16
+	}
+	return uint32(r.next)
+}
 
 // SetCall replaces what interrupts the guest (nil: nothing). The old one may be used until a quiescent point.
 func (r *Ring) SetCall(e *sys.Event) { r.call.Store(e) }
@@ -162,19 +217,83 @@ func halfWordAt(p unsafe.Pointer) halfWord {
 
 func (h halfWord) load() uint16 { return uint16(atomic.LoadUint32(h.word) >> (h.shift & 31)) }
 
-// load reads the descriptor at d once.
-func (b *buffer) load(d unsafe.Pointer) {
-	// SAFETY: d points at 16 readable bytes of a descriptor table; the caller bounded it.
-	b.addr = *(*uint64)(d)
-	rest := *(*uint64)(unsafe.Add(d, 8))
-	b.len = uint32(rest)
-	b.flags = uint16(rest >> 32)
-	b.next = uint16(rest >> 48)
+// begin starts a burst: it learns what the guest has made available, in a packed ring only whether there is something.
+func (r *Ring) begin() {
+	r.tail, r.taken, r.free = r.next, 0, 0
+	if r.packed {
+		r.beginPacked()
+	} else {
+		r.beginSplit()
+	}
+}
+
+// stage reads up to n available chains from tail on, at most burst, each one's first descriptor, and prefetches the buffers.
+// It returns how many it staged; fewer than there are only when the ring broke.
+func (r *Ring) stage(n int, write bool) int {
+	n = min(n, r.free)
+	if r.packed {
+		n = r.stagePacked(n)
+	} else {
+		n = r.stageSplit(n)
+	}
+	if write {
+		r.lines.toWrite(r.bufs[:n], r.headerLen)
+	} else {
+		r.lines.toRead(r.bufs[:n], r.headerLen)
+	}
+	return n
+}
+
+// peek reads the next chain behind the staged ones. The buffer is valid until the next peek. It is nil when there is none,
+// or the ring broke.
+func (r *Ring) peek() *buffer {
+	b := &r.peeked
+	if r.packed && r.readPacked(b) || !r.packed && r.readSplit(b) {
+		return b
+	}
+	return nil
+}
+
+// put says that the chain that is skip behind next, and begins with b, is used, and n bytes of it were written. That becomes
+// visible with publish.
+func (r *Ring) put(skip int, b *buffer, n uint32) {
+	if r.packed {
+		r.used[skip] = usedEntry{id: b.head, count: b.count, len: n}
+	} else {
+		r.putSplit(skip, b.head, n)
+	}
+}
+
+// publish makes the first n chains visible that were put.
+func (r *Ring) publish(n int) {
+	if r.packed {
+		r.publishPacked(n)
+		return
+	}
+	r.next += uint16(n)
+	r.askKicks(false)
+}
+
+// askKicks tells the guest whether to kick (virtio 1.3 §2.7.10 and §2.8.14): in a split ring with the used index, which
+// stands in the same word. The store is a locked exchange. So used entries are written before the index, and the index before
+// the reading of the guest's flags in interrupt (§2.7.13.4.1); and what the guest made available before it saw that kicks are
+// wanted is seen by a begin that follows.
+func (r *Ring) askKicks(on bool) {
+	flags := uint32(quiet)
+	if on {
+		flags = 0
+	}
+	word := flags | uint32(r.next)<<16
+	if r.packed {
+		word = flags << 16
+	}
+	// SAFETY: device points at an area of at least 4 bytes, aligned to 4. Only the device writes this word.
+	atomic.StoreUint32((*uint32)(r.device), word)
 }
 
 // interrupt signals the guest unless it said that it polls.
 func (r *Ring) interrupt() {
-	if r.driverFlag.load()&availNoInterrupt != 0 {
+	if r.driverFlags.load()&r.quietMask == quiet {
 		return
 	}
 	if e := r.call.Load(); e != nil {

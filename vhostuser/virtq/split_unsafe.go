@@ -11,10 +11,8 @@ func (r *Ring) usedIdx() uint16 {
 	return uint16(atomic.LoadUint32((*uint32)(r.device)) >> 16)
 }
 
-// begin starts a burst, with what the guest has made available. An index that is further ahead than the ring is long breaks
-// the ring.
-func (r *Ring) begin() {
-	r.tail, r.taken, r.free = r.next, 0, 0
+// beginSplit counts what is available. An index that is further ahead than the ring is long breaks the ring.
+func (r *Ring) beginSplit() {
 	idx := r.availIdx.load()
 	n := idx - r.next
 	if n > r.size {
@@ -24,10 +22,9 @@ func (r *Ring) begin() {
 	r.free = int(n)
 }
 
-// stage reads up to n available entries from tail on, at most burst, and the descriptors that they name, translates their
-// addresses and prefetches the buffers. It returns how many it staged; fewer than there are only when the ring broke.
-func (r *Ring) stage(n int, write bool) int {
-	n = min(n, r.free)
+// stageSplit reads n available entries from tail on, and the descriptors that they name, and translates their addresses. It
+// returns how many there are until the ring broke.
+func (r *Ring) stageSplit(n int) int {
 	first, mask, desc, avail := r.tail, r.mask, r.desc, r.driver
 	regions := r.memory.regions
 	for i := range r.bufs[:n] {
@@ -52,65 +49,49 @@ func (r *Ring) stage(n int, write bool) int {
 	}
 	r.tail += uint16(n)
 	r.free -= n
-	if write {
-		r.lines.toWrite(r.bufs[:n], r.headerLen)
-	} else {
-		r.lines.toRead(r.bufs[:n], r.headerLen)
-	}
 	return n
 }
 
-// peek reads the next entry behind the staged ones, and its descriptor. The buffer is valid until the next peek. It is nil
-// when there is none, or the ring broke.
-func (r *Ring) peek() *buffer {
+// readSplit reads the available entry at tail, and its descriptor, and translates its address. It fails when there is none,
+// or the ring broke.
+func (r *Ring) readSplit(b *buffer) bool {
 	if r.free == 0 {
-		return nil
+		return false
 	}
 	// SAFETY: masked with size-1, so the entry lies inside the available ring.
 	head := *(*uint16)(unsafe.Add(r.driver, ringHeader+uintptr(r.tail&r.mask)*availElem))
 	if head > r.mask {
 		r.fail(HeadOutOfRange, head, uint64(head))
-		return nil
+		return false
 	}
 	r.tail++
 	r.free--
-	b := &r.peeked
 	b.head = head
 	// SAFETY: head is bounded, so the descriptor lies inside the table.
 	b.load(unsafe.Add(r.desc, uintptr(head)*descSize))
 	b.at = uintptr(r.memory.translate(b.addr, b.len))
-	return b
+	return true
 }
 
-// put writes used entry number skip behind next: the chain that began with b, of which n bytes were written. It becomes
-// visible with publish.
+// putSplit writes the used entry that is skip behind next.
 //
 // An entry that says so already, as most do in a driver that uses its descriptors in order, is not written: then its cache
 // line stays with the guest, which need not fetch it.
-func (r *Ring) put(skip int, b *buffer, n uint32) {
+func (r *Ring) putSplit(skip int, head uint16, n uint32) {
 	at := (r.next + uint16(skip)) & r.mask
 	// SAFETY: at < size, so the entry lies inside the used ring; entries are 4-aligned, and amd64 stores 8 bytes at once.
 	entry := (*uint64)(unsafe.Add(r.device, ringHeader+uintptr(at)*usedElemSize))
-	if v := uint64(b.head) | uint64(n)<<32; *entry != v {
+	if v := uint64(head) | uint64(n)<<32; *entry != v {
 		*entry = v
 	}
 }
 
-// publish makes n used entries visible. The store is a locked exchange: it also orders the entries before the index, and
-// the index before the reading of the guest's flags in interrupt (virtio 1.3 §2.7.13.4.1).
-func (r *Ring) publish(n int) {
-	r.next += uint16(n)
-	r.askKicks(false)
-}
-
-// askKicks tells the guest whether to kick (virtio 1.3 §2.7.10), and the used index along with it. The store, a locked
-// exchange, comes before a reading of the available index that follows: what the guest made available before it saw the
-// flag is seen there.
-func (r *Ring) askKicks(on bool) {
-	flags := uint32(usedNoNotify)
-	if on {
-		flags = 0
-	}
-	// SAFETY: device points at a ring area of at least UsedBytes bytes, aligned to 4. Only the device writes this word.
-	atomic.StoreUint32((*uint32)(r.device), flags|uint32(r.next)<<16)
+// load reads the descriptor at d once.
+func (b *buffer) load(d unsafe.Pointer) {
+	// SAFETY: d points at 16 readable bytes of a descriptor table; the caller bounded it.
+	b.addr = *(*uint64)(d)
+	rest := *(*uint64)(unsafe.Add(d, 8))
+	b.len = uint32(rest)
+	b.flags = uint16(rest >> 32)
+	b.next = uint16(rest >> 48)
 }

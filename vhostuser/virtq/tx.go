@@ -108,6 +108,10 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 	if r.mergeable {
 		most = maxChain
 	}
+	if t.taken > unpublished-maxChain-burst {
+		r.publish(t.taken)
+		t.taken = 0
+	}
 	tail, free := r.tail, r.free
 	n := 0
 	for all.total < need {
@@ -178,11 +182,9 @@ func overMTU(p *packet.Packet, mtu int) bool {
 
 // finish publishes what the burst wrote and counts what it did.
 func (q *TxQueue) finish(r *Ring, t *txBurst) {
-	if t.taken > 0 {
+	if t.packets > 0 {
 		r.publish(t.taken)
 		r.interrupt()
-	}
-	if t.packets > 0 {
 		q.counters.Publish(t.packets, t.bytes)
 	}
 	if t.overMTU > 0 {

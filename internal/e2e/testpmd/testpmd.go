@@ -24,8 +24,8 @@ type Config struct {
 	CPU       int  // of the forwarding thread and the main thread
 	Queues    int  // queue pairs, 1 if 0
 	QueueSize int  // descriptors, 1024 if 0
-	// NotMergeable turns off mergeable receive buffers.
-	NotMergeable bool
+	// NotMergeable turns off mergeable receive buffers, Packed turns on packed rings.
+	NotMergeable, Packed bool
 	// FrameBytes is the frames' length, 64 if 0; without the frame check sequence, 60 is shortest. A front end sends and
 	// receives a frame longer than a packet buffer in several, over mergeable receive buffers that is.
 	FrameBytes int
@@ -72,6 +72,9 @@ func (c *Config) args() []string {
 		}
 		if c.NotMergeable {
 			vdev += ",mrg_rxbuf=0"
+		}
+		if c.Packed {
+			vdev += ",packed_vq=1"
 		}
 		args = append(args, vdev+c.ExtraVdev)
 	}

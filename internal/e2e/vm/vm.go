@@ -30,6 +30,7 @@ type NIC struct {
 	MAC           string // "52:54:00:00:00:01"
 	QueuePairs    int    // at least 1
 	NotMergeable  bool   // mrg_rxbuf=off
+	Packed        bool   // packed=on, which a modern driver alone can do
 	QueueSize     int    // rx_queue_size and tx_queue_size, 0 for qemu's own
 	ExtraProperty string // appended to the device, ",name=value"
 }
@@ -182,6 +183,9 @@ func (n *NIC) args(accel Accel, i int) []string {
 	}
 	if n.NotMergeable {
 		device = append(device, "mrg_rxbuf=off")
+	}
+	if n.Packed {
+		device = append(device, "packed=on")
 	}
 	if n.QueueSize > 0 {
 		device = append(device, fmt.Sprintf("rx_queue_size=%d,tx_queue_size=%[1]d", n.QueueSize))

@@ -1,0 +1,199 @@
+package virtq
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// Flags of a packed descriptor beside those of a split one (virtio 1.3 §2.8.1).
+const (
+	descAvail = 1 << 7
+	descUsed  = 1 << 15
+)
+
+// Positions in a packed ring are numbers with the wrap counter in their highest bit, as in vhost-user's vring base.
+const wrapBit = 1 << 15
+
+// usedEntry is a chain that was used, until it is written to the ring.
+type usedEntry struct {
+	id, count uint16 // its buffer id, and how many descriptors it takes
+	len       uint32 // bytes written
+}
+
+// wanted is how flags tell that the descriptor at a position is available, of descAvail and descUsed: the former equals
+// the wrap counter, the latter does not (virtio 1.3 §2.8.1).
+func wanted(at uint16) uint16 {
+	if at&wrapBit != 0 {
+		return descAvail
+	}
+	return descUsed
+}
+
+// after is the position n descriptors, at most the ring's size, behind at.
+func (r *Ring) after(at, n uint16) uint16 {
+	pos := at&^wrapBit + n
+	if pos >= r.size {
+		return (pos - r.size) | (at&wrapBit ^ wrapBit)
+	}
+	return pos | at&wrapBit
+}
+
+// packedAt is the descriptor at a position.
+func (r *Ring) packedAt(at uint16) unsafe.Pointer {
+	// SAFETY: a position without its wrap counter is less than the size, by NewRing and after.
+	return unsafe.Add(r.desc, uintptr(at&^wrapBit)*descSize)
+}
+
+// loadPacked reads the descriptor at d once: flags first, with which the rest became valid, and with it length and id.
+func (b *buffer) loadPacked(d unsafe.Pointer) {
+	// SAFETY: d points at 16 readable bytes, 16-aligned in a ring; amd64 also loads 8 bytes at any address of a table.
+	rest := atomic.LoadUint64((*uint64)(unsafe.Add(d, 8)))
+	b.addr = *(*uint64)(d)
+	b.len = uint32(rest)
+	b.head = uint16(rest >> 32)
+	b.flags = uint16(rest >> 48)
+}
+
+// beginPacked looks whether anything is available. How much, only staging tells.
+func (r *Ring) beginPacked() {
+	// SAFETY: as in loadPacked.
+	rest := atomic.LoadUint64((*uint64)(unsafe.Add(r.packedAt(r.next), 8)))
+	if uint16(rest>>48)&(descAvail|descUsed) == wanted(r.next) {
+		r.free = int(r.size)
+	}
+}
+
+// stagePacked reads up to n chains' heads from tail on, as many as are available.
+func (r *Ring) stagePacked(n int) int {
+	for i := range r.bufs[:n] {
+		if !r.readPacked(&r.bufs[i]) {
+			return i
+		}
+	}
+	return n
+}
+
+// readPacked reads the chain's head at tail, with the id of the chain, and translates its address. It fails when none is
+// available, or the ring broke.
+func (r *Ring) readPacked(b *buffer) bool {
+	b.loadPacked(r.packedAt(r.tail))
+	if r.free == 0 || b.flags&(descAvail|descUsed) != wanted(r.tail) {
+		r.free = 0
+		return false
+	}
+	b.pos, b.count = r.tail, 1
+	if b.flags&descNext != 0 && !r.measure(b) {
+		return false
+	}
+	r.tail = r.after(r.tail, b.count)
+	r.free -= int(b.count)
+	b.at = uintptr(r.memory.translate(b.addr, b.len))
+	return true
+}
+
+// measure finds the end of the chain that b begins: how long it is, and its buffer id, which is in the last descriptor
+// (virtio 1.3 §2.8.6). It fails when the chain runs into descriptors that the device has taken in this burst, as one that is
+// longer than the ring does.
+func (r *Ring) measure(b *buffer) bool {
+	at := r.after(b.pos, 1)
+	for b.count = 2; int(b.count) <= r.free; b.count++ {
+		// SAFETY: as in loadPacked.
+		rest := atomic.LoadUint64((*uint64)(unsafe.Add(r.packedAt(at), 8)))
+		if uint16(rest>>48)&descNext == 0 {
+			b.head = uint16(rest >> 32)
+			return true
+		}
+		at = r.after(at, 1)
+	}
+	r.fail(ChainTooLong, at&^wrapBit, uint64(b.count))
+	return false
+}
+
+// walkPacked is walk for a packed ring, but for plain buffers. The chain has the length that was measured, whatever its
+// descriptors say now.
+func (r *Ring) walkPacked(c *chain, first *buffer, direction uint16) bool {
+	if first.flags&descIndirect != 0 {
+		return r.walkTable(c, first, direction)
+	}
+	b, at := *first, first.pos
+	for steps := uint16(1); ; steps++ {
+		switch {
+		case b.flags&descIndirect != 0:
+			r.fail(IndirectWithNext, at&^wrapBit, uint64(b.flags)) // virtio 1.3 §2.8.19.1
+			return false
+		case b.flags&descWrite != direction:
+			r.fail(WrongDirection, at&^wrapBit, uint64(b.flags))
+			return false
+		case !r.gather(c, &b):
+			r.fail(BadAddress, at&^wrapBit, b.addr)
+			return false
+		case steps == first.count:
+			return true
+		case !c.fits || steps == maxSteps:
+			c.fits = false
+			return true
+		}
+		at = r.after(at, 1)
+		b.loadPacked(r.packedAt(at))
+	}
+}
+
+// walkTable adds the buffers of an indirect table, which are all of it, in its order; of their flags only descWrite counts
+// (virtio 1.3 §2.8.7).
+func (r *Ring) walkTable(c *chain, first *buffer, direction uint16) bool {
+	table, entries, ok := r.indirectTable(first, first.head)
+	if !ok {
+		return false
+	}
+	var b buffer
+	for i := range entries {
+		if !c.fits || i == maxSteps {
+			c.fits = false
+			return true
+		}
+		// SAFETY: i < entries, so the descriptor lies inside the table.
+		b.loadPacked(unsafe.Add(table, uintptr(i)*descSize))
+		if b.flags&descWrite != direction {
+			r.fail(WrongDirection, uint16(i), uint64(b.flags))
+			return false
+		}
+		if !r.gather(c, &b) {
+			r.fail(BadAddress, uint16(i), b.addr)
+			return false
+		}
+	}
+	return true
+}
+
+// publishPacked writes the first n of used to the ring. A chain's used descriptor stands where the chain began, and the
+// next one behind the chain. The first is written last, by a locked exchange: until then the guest sees none of them, and it
+// orders them before the reading of the guest's flags in interrupt (virtio 1.3 §2.8.21.3).
+func (r *Ring) publishPacked(n int) {
+	if n == 0 {
+		return
+	}
+	at := r.next
+	for i := range r.used[:n] {
+		e := &r.used[i]
+		if i > 0 {
+			// SAFETY: an aligned word of a descriptor.
+			*(*uint64)(unsafe.Add(r.packedAt(at), 8)) = e.descriptor(at)
+		}
+		at = r.after(at, e.count)
+	}
+	// SAFETY: as above.
+	atomic.StoreUint64((*uint64)(unsafe.Add(r.packedAt(r.next), 8)), r.used[0].descriptor(r.next))
+	r.next = at
+}
+
+// descriptor is the latter half of the used descriptor for e at a position (virtio 1.3 §2.8.4 and §2.8.6).
+func (e *usedEntry) descriptor(at uint16) uint64 {
+	flags := uint64(0)
+	if at&wrapBit != 0 {
+		flags = descAvail | descUsed
+	}
+	if e.len > 0 {
+		flags |= descWrite
+	}
+	return uint64(e.len) | uint64(e.id)<<32 | flags<<48
+}
