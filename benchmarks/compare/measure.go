@@ -188,7 +188,7 @@ func (a account) during(ctx context.Context, measure func() ([]slice, error)) (m
 func (b *bench) load(server bool) testpmd.Config {
 	cfg := testpmd.Config{
 		Name: "load", Sockets: b.sockets, Server: !server, CPU: b.o.LoadCPU, Queues: b.work.Queues,
-		NotMergeable: b.work.NotMergeable, FrameBytes: b.work.Size, Flows: b.work.Flows,
+		NotMergeable: b.work.NotMergeable, Packed: b.work.Packed, FrameBytes: b.work.Size, Flows: b.work.Flows,
 		// Enough for its rings, and few enough to stay in its caches: the load must not be the slower end.
 		Mbufs: 8192 * max(b.work.Queues, 1),
 	}

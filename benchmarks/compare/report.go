@@ -209,7 +209,7 @@ func (r *report) failure() error {
 }
 
 func (r *report) print(out io.Writer) {
-	fmt.Fprintf(out, "\nsplit rings, %d rounds of %d s, both directions together\n", r.Options.Rounds, r.Options.Seconds)
+	fmt.Fprintf(out, "\n%d rounds of %d s, both directions together\n", r.Options.Rounds, r.Options.Seconds)
 	fmt.Fprintln(out, r.Machine)
 	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
 		fmt.Fprintf(out, "%s: %s\n", name, r.Versions[name])

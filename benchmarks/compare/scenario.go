@@ -14,6 +14,7 @@ import (
 type work struct {
 	Size         int    `json:"frame_bytes"`
 	NotMergeable bool   `json:"not_mergeable,omitempty"`
+	Packed       bool   `json:"packed_rings,omitempty"`
 	Queues       int    `json:"queue_pairs"`
 	Flows        int    `json:"flows,omitempty"` // distinct destinations; 0: frames go round, one flow each way
 	Rules        string `json:"rules"`           // a key of ruleSets
@@ -77,6 +78,7 @@ func scenarios() []scenario { return slices.Concat(frameScenarios(), flowScenari
 // frameScenarios have one rule for each port, and frames and rings of several kinds.
 func frameScenarios() []scenario {
 	port := func(size int) work { return work{Size: size, Queues: 1, Rules: rulesPort} }
+	packed := func(w work) work { w.Packed = true; return w }
 	unmerged, paired := port(64), port(64)
 	unmerged.NotMergeable, paired.Queues = true, 2
 	return []scenario{
@@ -96,6 +98,23 @@ func frameScenarios() []scenario {
 			append(among(paired, peerWeft, peerOVS, peerTestpmd), contender{"weft, 1 pair", peerWeft, port(64)},
 				contender{"testpmd, 1 pair", peerTestpmd, port(64)}),
 			[]bar{{peerWeft, "weft, 1 pair", 1}},
+			false,
+		},
+		{
+			"64-packed", "64-byte frames, packed rings",
+			append(among(packed(port(64)), peerWeft, peerOVS, peerTestpmd), contender{"weft, split", peerWeft, port(64)}),
+			[]bar{{peerWeft, peerOVS, 1.5}, {peerWeft, peerTestpmd, 1.2}},
+			false,
+		},
+		{
+			"64-packed-unmerged", "64-byte frames, packed rings, receive buffers not mergeable",
+			among(packed(unmerged), peerWeft, peerOVS, peerTestpmd),
+			[]bar{{peerWeft, peerOVS, 1.5}, {peerWeft, peerTestpmd, 1.2}},
+			false,
+		},
+		{
+			"1500-packed", "1500-byte frames, packed rings", among(packed(port(1500)), peerWeft, peerOVS, peerTestpmd),
+			[]bar{{peerWeft, peerOVS, 1.8}, {peerWeft, peerTestpmd, 1.5}},
 			false,
 		},
 		{"128", "128-byte frames", among(port(128), peerWeft, peerOVS, peerTestpmd), nil, false},

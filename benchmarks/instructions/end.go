@@ -37,22 +37,22 @@ type guest struct {
 
 func newGuest(s *scenario) (*guest, error) {
 	cfg := vhosttest.Config{
-		QueuePairs: s.pairs, RingSize: ringSize, Mergeable: s.wiring == mergeable, MaxFrame: s.size + frameRoom,
-		SlotSize: max(2048, s.size+frameRoom), RxBuffer: 2048,
+		QueuePairs: s.pairs, RingSize: ringSize, Packed: s.wiring == packed, Mergeable: s.wiring != unmerged,
+		MaxFrame: s.size + frameRoom, SlotSize: max(2048, s.size+frameRoom), RxBuffer: 2048,
 	}
 	v, err := vhosttest.NewGuest(cfg)
 	if err != nil {
 		return nil, err
 	}
 	g := &guest{Guest: v}
-	if err := g.attach(cfg.Mergeable); err != nil {
+	if err := g.attach(&cfg); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
 	return g, nil
 }
 
 // attach gives the switch's queues the guest's rings.
-func (g *guest) attach(mergeable bool) error {
+func (g *guest) attach(cfg *vhosttest.Config) error {
 	var regions []virtq.Region
 	for _, r := range g.Memory().Regions() {
 		regions = append(regions, virtq.Region(r))
@@ -62,10 +62,11 @@ func (g *guest) attach(mergeable bool) error {
 		return err
 	}
 	ring := func(q *vhosttest.Queue) (*virtq.Ring, error) {
-		desc, avail, used := q.Ring().Pointers()
+		desc, driver, device := q.Parts()
 		return virtq.NewRing(virtq.RingConfig{
-			Size: q.Ring().Size(), Desc: desc, Driver: avail, Device: used, Memory: mem,
-			HeaderLen: g.HeaderLen(), Mergeable: mergeable,
+			Packed: cfg.Packed, Size: q.Size(), Base: q.Base() & 0xffff,
+			Desc: desc.Ptr, Driver: driver.Ptr, Device: device.Ptr, Memory: mem,
+			HeaderLen: g.HeaderLen(), Mergeable: cfg.Mergeable,
 		})
 	}
 	broken := func() { panic("a guest broke its ring") }

@@ -18,6 +18,7 @@ type wiring int
 const (
 	mergeable wiring = iota // vhost-user rings, receive buffers of 2048 bytes that a long frame takes several of
 	unmerged                // vhost-user rings, receive buffers that hold the longest frame
+	packed                  // packed vhost-user rings, mergeable
 	inMemory                // memport
 )
 
@@ -53,10 +54,12 @@ func scenarios() []scenario {
 	list := []scenario{
 		{name: "64", title: "64-byte frames, one rule a port", size: 64},
 		{name: "64-unmerged", title: "the same, receive buffers not mergeable", wiring: unmerged, size: 64},
+		{name: "64-packed", title: "the same, packed rings", wiring: packed, size: 64},
 		{name: "64-pairs", title: "the same, two queue pairs", size: 64, pairs: 2},
 		{name: "64-memport", title: "the same between ports in memory", wiring: inMemory, size: 64},
 		{name: "1500", title: "1500-byte frames", size: 1500},
 		{name: "9000", title: "9000-byte frames, five receive buffers each, 8 a batch", size: 9000, burst: 8},
+		{name: "9000-packed", title: "the same, packed rings", wiring: packed, size: 9000, burst: 8},
 		{
 			name: "flows", title: "64 flows, a /32 rule for each and direction", size: 64, batches: 2,
 			rules: flowRules, frames: flowFrames,
