@@ -16,8 +16,8 @@ const wrapBit = 1 << 15
 
 // usedEntry is a chain that was used, until it is written to the ring.
 type usedEntry struct {
-	id, count uint16 // its buffer id, and how many descriptors it takes
-	len       uint32 // bytes written
+	word  uint64 // the latter half of its descriptor without flags: bytes written and buffer id
+	count uint16 // how many descriptors it takes
 }
 
 // wanted is how flags tell that the descriptor at a position is available, of descAvail and descUsed: the former equals
@@ -63,14 +63,43 @@ func (r *Ring) beginPacked() {
 	}
 }
 
-// stagePacked reads up to n chains' heads from tail on, as many as are available.
+// stagePacked reads up to n chains' heads from tail on, as many as are available, and translates their addresses.
 func (r *Ring) stagePacked(n int) int {
+	regions := r.memory.regions
+	at, want := r.tail, wanted(r.tail)
+	end := r.size &^ wrapBit // where a lap ends; in the largest ring its number overflows into the counter and is 0
 	for i := range r.bufs[:n] {
-		if !r.readPacked(&r.bufs[i]) {
-			return i
+		b := &r.bufs[i]
+		b.loadPacked(r.packedAt(at))
+		if b.flags&(descAvail|descUsed|descNext) != want {
+			return r.stageRest(i, n, at)
+		}
+		b.pos, b.count, b.at = at, 1, 0
+		for k := range regions { // Memory.translate, which is too long to be inlined
+			if p := regions[k].translate(b.addr, b.len); p != nil {
+				b.at = uintptr(p)
+				break
+			}
+		}
+		if at++; at&^wrapBit == end {
+			at = r.after(at-1, 1)
+			want = wanted(at)
 		}
 	}
+	r.tail = at
+	r.free -= n
 	return n
+}
+
+// stageRest goes on where a chain of several descriptors begins, or nothing is available: i chains of n are staged, and the
+// next begins at a position.
+func (r *Ring) stageRest(i, n int, at uint16) int {
+	r.tail = at
+	r.free -= i
+	for i < n && r.readPacked(&r.bufs[i]) {
+		i++
+	}
+	return i
 }
 
 // readPacked reads the chain's head at tail, with the id of the chain, and translates its address. It fails when none is
@@ -172,28 +201,41 @@ func (r *Ring) publishPacked(n int) {
 	if n == 0 {
 		return
 	}
-	at := r.next
+	at, lap := r.next&^wrapBit, lapFlags(r.next)
+	first := lap
 	for i := range r.used[:n] {
 		e := &r.used[i]
 		if i > 0 {
 			// SAFETY: an aligned word of a descriptor.
-			*(*uint64)(unsafe.Add(r.packedAt(at), 8)) = e.descriptor(at)
+			*(*uint64)(unsafe.Add(r.packedAt(at), 8)) = e.descriptor(lap)
 		}
-		at = r.after(at, e.count)
+		if at += e.count; at >= r.size {
+			at -= r.size
+			lap ^= lapFlags(wrapBit)
+		}
 	}
 	// SAFETY: as above.
-	atomic.StoreUint64((*uint64)(unsafe.Add(r.packedAt(r.next), 8)), r.used[0].descriptor(r.next))
+	atomic.StoreUint64((*uint64)(unsafe.Add(r.packedAt(r.next), 8)), r.used[0].descriptor(first))
+	if lap != 0 {
+		at |= wrapBit
+	}
 	r.next = at
 }
 
-// descriptor is the latter half of the used descriptor for e at a position (virtio 1.3 §2.8.4 and §2.8.6).
-func (e *usedEntry) descriptor(at uint16) uint64 {
-	flags := uint64(0)
+// lapFlags are the flags of a used descriptor at a position that tell its lap, in the latter half of a descriptor (virtio
+// 1.3 §2.8.1).
+func lapFlags(at uint16) uint64 {
 	if at&wrapBit != 0 {
-		flags = descAvail | descUsed
+		return (descAvail | descUsed) << 48
 	}
-	if e.len > 0 {
-		flags |= descWrite
+	return 0
+}
+
+// descriptor is the latter half of the used descriptor with a lap's flags. It says whether the device wrote to the buffers
+// (virtio 1.3 §2.8.4).
+func (e *usedEntry) descriptor(lap uint64) uint64 {
+	if uint32(e.word) > 0 {
+		lap |= descWrite << 48
 	}
-	return uint64(e.len) | uint64(e.id)<<32 | flags<<48
+	return e.word | lap
 }

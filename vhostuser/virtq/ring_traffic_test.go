@@ -232,7 +232,11 @@ func TestFramesOfEveryLayoutArriveByteForByte(t *testing.T) {
 		if cfg.Legacy {
 			continue // has no packed rings
 		}
-		cfg.Packed, cfg.RingSize, cfg.FirstIndex = true, max(1, cfg.RingSize*7/8), uint16(cfg.RingSize)
+		cfg.Packed = true
+		if cfg.RingSize < virtq.MaxSize {
+			cfg.RingSize = max(1, cfg.RingSize*7/8)
+		}
+		cfg.FirstIndex = uint16(2*cfg.RingSize - min(cfg.RingSize, 50)) // the second lap ends soon
 		t.Run(name+", packed", func(t *testing.T) {
 			t.Run("from the guest", func(t *testing.T) { fromGuest(newRig(t, cfg), 600) })
 			t.Run("to the guest", func(t *testing.T) { toGuest(newRig(t, cfg), 600) })

@@ -258,7 +258,7 @@ func (r *Ring) peek() *buffer {
 // visible with publish.
 func (r *Ring) put(skip int, b *buffer, n uint32) {
 	if r.packed {
-		r.used[skip] = usedEntry{id: b.head, count: b.count, len: n}
+		r.used[skip] = usedEntry{uint64(n) | uint64(b.head)<<32, b.count}
 	} else {
 		r.putSplit(skip, b.head, n)
 	}
