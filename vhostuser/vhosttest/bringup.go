@@ -175,10 +175,18 @@ func (g *Guest) askSlots() error {
 	return err
 }
 
+// MissingFeaturesError says that the back end does not offer what the configuration needs.
+type MissingFeaturesError struct{ Features uint64 }
+
+// Error names the features by their bits.
+func (e *MissingFeaturesError) Error() string {
+	return fmt.Sprintf("vhosttest: the back end does not offer features %#x", e.Features)
+}
+
 // Start starts all rings, at the index where each was stopped. Connect has done it; call it after Stop.
 func (g *Guest) Start() error {
 	if missing := g.cfg.wanted() &^ g.fe.offered; missing != 0 {
-		return fmt.Errorf("vhosttest: the back end does not offer features %#x", missing)
+		return &MissingFeaturesError{missing}
 	}
 	if g.cfg.Order == VirtioUserOrder {
 		return g.startVirtioUser()

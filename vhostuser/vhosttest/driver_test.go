@@ -25,6 +25,40 @@ func newGuest(t testing.TB, cfg vhosttest.Config) *vhosttest.Guest {
 	return g
 }
 
+// eachFormat runs a test with split rings and with packed ones.
+func eachFormat(t *testing.T, f func(t *testing.T, packed bool)) {
+	t.Run("split", func(t *testing.T) { f(t, false) })
+	t.Run("packed", func(t *testing.T) { f(t, true) })
+}
+
+// useFirst is a device that returns the first chain of a new ring, which has one descriptor.
+func useFirst(q *vhosttest.Queue, n uint32) {
+	if r := q.PackedRing(); r != nil {
+		r.Use(firstPlace, r.Desc(0).ID, n)
+		return
+	}
+	use(q.Ring(), 0, n)
+}
+
+// wantsInterrupts is what a device sees.
+func wantsInterrupts(q *vhosttest.Queue) bool {
+	if r := q.PackedRing(); r != nil {
+		_, flags := r.DriverEvent()
+		return flags == vhosttest.EventsEnable
+	}
+	flags, _ := q.Ring().AvailHead()
+	return flags == 0
+}
+
+// wantNoKicks is a device that polls, and has used nothing.
+func wantNoKicks(q *vhosttest.Queue) {
+	if r := q.PackedRing(); r != nil {
+		r.SetDeviceEvent(0, vhosttest.EventsDisable)
+		return
+	}
+	q.Ring().SetUsedHead(1, 0)
+}
+
 // use is a device that returns the chain at avail entry i, claiming to have written n bytes.
 func use(r *vhosttest.Ring, i uint16, n uint32) {
 	r.SetUsed(i, vhosttest.UsedElem{ID: uint32(r.Avail(i)), Len: n})
@@ -184,64 +218,68 @@ func TestADeviceThatBreaksTheRulesIsCaught(t *testing.T) {
 }
 
 func TestAMissingInterruptIsCaught(t *testing.T) {
-	g := newGuest(t, vhosttest.Config{RingSize: 8})
-	if err := g.Rx(0).Wait(time.Millisecond); !errors.Is(err, vhosttest.ErrEmpty) {
-		t.Fatalf("waiting for an idle device: %v", err)
-	}
-	if flags, _ := g.Rx(0).Ring().AvailHead(); flags != 1 {
-		t.Errorf("interrupts are not suppressed after a wait: flags %d", flags)
-	}
-	r := g.Rx(0).Ring()
-	var device sync.WaitGroup
-	device.Go(func() {
-		for {
-			if flags, _ := r.AvailHead(); flags == 0 { // the driver waits
-				r.SetUsed(0, vhosttest.UsedElem{ID: uint32(r.Avail(0)), Len: 72})
-				r.SetUsedHead(0, 1)
-				return
+	eachFormat(t, func(t *testing.T, packed bool) {
+		q := newGuest(t, vhosttest.Config{RingSize: 8, Packed: packed}).Rx(0)
+		if err := q.Wait(time.Millisecond); !errors.Is(err, vhosttest.ErrEmpty) {
+			t.Fatalf("waiting for an idle device: %v", err)
+		}
+		if wantsInterrupts(q) {
+			t.Error("interrupts are not suppressed after a wait")
+		}
+		var device sync.WaitGroup
+		device.Go(func() {
+			for !wantsInterrupts(q) { // until the driver waits
 			}
+			useFirst(q, 72)
+		})
+		defer device.Wait()
+		var v *vhosttest.ViolationError
+		if err := q.Wait(100 * time.Millisecond); !errors.As(err, &v) || !strings.Contains(v.Text, "no interrupt") {
+			t.Errorf("a device that forgets the interrupt: %v", err)
 		}
 	})
-	defer device.Wait()
-	var v *vhosttest.ViolationError
-	if err := g.Rx(0).Wait(100 * time.Millisecond); !errors.As(err, &v) || !strings.Contains(v.Text, "no interrupt") {
-		t.Errorf("a device that forgets the interrupt: %v", err)
-	}
 }
 
 func TestKicksObeyTheDevice(t *testing.T) {
-	g := newGuest(t, vhosttest.Config{RingSize: 8})
-	q := g.Tx(0)
-	if err := g.Send(0, make([]byte, 60)); err != nil {
-		t.Fatal(err)
-	}
-	q.Ring().SetUsedHead(1, 0)
-	if err := g.Send(0, make([]byte, 60)); err != nil {
-		t.Fatal(err)
-	}
-	if s := q.Stats(); s.Kicks != 1 || s.NoKicks != 1 {
-		t.Errorf("%d kicks and %d suppressed, want one of each", s.Kicks, s.NoKicks)
-	}
+	eachFormat(t, func(t *testing.T, packed bool) {
+		g := newGuest(t, vhosttest.Config{RingSize: 8, Packed: packed})
+		q := g.Tx(0)
+		if err := g.Send(0, make([]byte, 60)); err != nil {
+			t.Fatal(err)
+		}
+		wantNoKicks(q)
+		if err := g.Send(0, make([]byte, 60)); err != nil {
+			t.Fatal(err)
+		}
+		if s := q.Stats(); s.Kicks != 1 || s.NoKicks != 1 {
+			t.Errorf("%d kicks and %d suppressed, want one of each", s.Kicks, s.NoKicks)
+		}
+	})
 }
 
 func TestAFullRingSaysSo(t *testing.T) {
-	g := newGuest(t, vhosttest.Config{RingSize: 2})
-	for i := range 3 {
-		err := g.Send(0, make([]byte, 60))
-		if (err != nil) != (i == 2) || i == 2 && !errors.Is(err, vhosttest.ErrFull) {
-			t.Fatalf("frame %d: %v", i, err)
+	eachFormat(t, func(t *testing.T, packed bool) {
+		g := newGuest(t, vhosttest.Config{RingSize: 2, Packed: packed})
+		for i := range 3 {
+			err := g.Send(0, make([]byte, 60))
+			if (err != nil) != (i == 2) || i == 2 && !errors.Is(err, vhosttest.ErrFull) {
+				t.Fatalf("frame %d: %v", i, err)
+			}
 		}
-	}
-	use(g.Tx(0).Ring(), 0, 0)
-	if err := g.Send(0, make([]byte, 60)); err != nil {
-		t.Errorf("after the device returned one: %v", err)
-	}
+		useFirst(g.Tx(0), 0)
+		if err := g.Send(0, make([]byte, 60)); err != nil {
+			t.Errorf("after the device returned one: %v", err)
+		}
+	})
 }
 
 func TestConfigurationsThatCannotBe(t *testing.T) {
 	for name, cfg := range map[string]vhosttest.Config{
 		"a ring size of 3":         {RingSize: 3},
 		"a ring size of 65536":     {RingSize: 65536},
+		"a packed ring of 32769":   {RingSize: 32769, Packed: true},
+		"a packed ring of -1":      {RingSize: -1, Packed: true},
+		"a packed legacy ring":     {Packed: true, Legacy: true},
 		"too many pairs":           {QueuePairs: 129},
 		"no room for the header":   {RxBuffer: 4},
 		"slots of a byte":          {SlotSize: 1},
@@ -255,31 +293,61 @@ func TestConfigurationsThatCannotBe(t *testing.T) {
 	}
 }
 
-// loopback is a device that returns every frame, for measuring the driver alone.
+// loopback is a device that returns every frame, for measuring the driver alone. It looks at no more than the first
+// descriptor of what it gets.
 type loopback struct {
 	g      *vhosttest.Guest
 	rx, tx uint16
 }
 
-// poll moves what the guest sent to its receive ring, without looking at more than the first descriptor.
+func newLoopback(t testing.TB, cfg vhosttest.Config) *loopback {
+	g := newGuest(t, cfg)
+	return &loopback{g, uint16(g.Rx(0).Base()), uint16(g.Tx(0).Base())}
+}
+
+// poll moves what the guest sent to its receive ring.
 func (d *loopback) poll() {
+	if d.g.Tx(0).PackedRing() != nil {
+		d.pollPacked()
+		return
+	}
 	tx, rx := d.g.Tx(0).Ring(), d.g.Rx(0).Ring()
 	_, have := tx.AvailHead()
 	for ; d.tx != have; d.tx++ {
 		from, to := tx.Desc(uint32(tx.Avail(d.tx))), rx.Desc(uint32(rx.Avail(d.rx)))
-		src, err := d.g.Memory().At(from.Addr, uint64(from.Len))
-		dst, err2 := d.g.Memory().At(to.Addr, uint64(to.Len))
-		if err != nil || err2 != nil {
-			panic("unmapped")
-		}
-		copy(dst.Bytes, src.Bytes)
-		dst.Bytes[10] = 1
+		d.copy(from.Addr, to.Addr, from.Len)
 		rx.SetUsed(d.rx, vhosttest.UsedElem{ID: uint32(rx.Avail(d.rx)), Len: from.Len})
 		tx.SetUsed(d.tx, vhosttest.UsedElem{ID: uint32(tx.Avail(d.tx))})
 		d.rx++
 	}
 	rx.SetUsedHead(1, d.rx)
 	tx.SetUsedHead(1, d.tx)
+}
+
+func (d *loopback) pollPacked() {
+	tx, rx := d.g.Tx(0).PackedRing(), d.g.Rx(0).PackedRing()
+	rx.SetDeviceEvent(0, vhosttest.EventsDisable)
+	tx.SetDeviceEvent(0, vhosttest.EventsDisable)
+	for {
+		from, to := tx.Desc(uint32(d.tx&^vhosttest.WrapBit)), rx.Desc(uint32(d.rx&^vhosttest.WrapBit))
+		if from.Flags != vhosttest.AvailFlags(d.tx) {
+			return
+		}
+		d.copy(from.Addr, to.Addr, from.Len)
+		rx.Use(d.rx, to.ID, from.Len)
+		tx.Use(d.tx, from.ID, 0)
+		d.rx, d.tx = rx.Advance(d.rx, 1), tx.Advance(d.tx, 1)
+	}
+}
+
+func (d *loopback) copy(from, to uint64, n uint32) {
+	src, err := d.g.Memory().At(from, uint64(n))
+	dst, err2 := d.g.Memory().At(to, uint64(n))
+	if err != nil || err2 != nil {
+		panic("unmapped")
+	}
+	copy(dst.Bytes, src.Bytes)
+	dst.Bytes[10] = 1
 }
 
 func bursts() (frames, room [][]byte) {
@@ -291,13 +359,18 @@ func bursts() (frames, room [][]byte) {
 }
 
 func TestBulkFunctionsDoNotAllocate(t *testing.T) {
+	eachFormat(t, func(t *testing.T, packed bool) {
+		bulkFunctions(t, newLoopback(t, vhosttest.Config{RingSize: 64, Packed: packed}))
+	})
+}
+
+func bulkFunctions(t *testing.T, d *loopback) {
 	frames, room := bursts()
 	check := func(name string, f func()) {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s allocates %v times", name, n)
 		}
 	}
-	d := &loopback{g: newGuest(t, vhosttest.Config{RingSize: 64})}
 	check("SendBurst and ReceiveBurst", func() {
 		n, err := d.g.Tx(0).SendBurst(frames)
 		d.poll()
@@ -339,9 +412,14 @@ func TestBulkFunctionsDoNotAllocate(t *testing.T) {
 }
 
 func BenchmarkDriver(b *testing.B) {
+	benchmarkDriver(b, vhosttest.Config{RingSize: 256})
+	b.Run("ring=packed", func(b *testing.B) { benchmarkDriver(b, vhosttest.Config{RingSize: 256, Packed: true}) })
+}
+
+func benchmarkDriver(b *testing.B, cfg vhosttest.Config) {
 	frames, _ := bursts()
 	b.Run("guest=drains", func(b *testing.B) {
-		d := &loopback{g: newGuest(b, vhosttest.Config{RingSize: 256})}
+		d := newLoopback(b, cfg)
 		for i := 0; i < b.N; i += 32 {
 			_, _ = d.g.Tx(0).SendBurst(frames)
 			d.poll()
@@ -351,7 +429,7 @@ func BenchmarkDriver(b *testing.B) {
 		}
 	})
 	b.Run("guest=forwards", func(b *testing.B) {
-		d := &loopback{g: newGuest(b, vhosttest.Config{RingSize: 256})}
+		d := newLoopback(b, cfg)
 		_, _ = d.g.Tx(0).SendBurst(frames)
 		for i := 0; i < b.N; i += 32 {
 			d.poll()

@@ -124,7 +124,7 @@ func (f *packed) poll(want uint16) (uint16, error) {
 	q := f.q
 	for f.seenCount < q.out-q.hidden {
 		i := uint32(f.scan &^ WrapBit)
-		d := f.ring.Desc(i)
+		d := f.ring.load(i)
 		found, err := f.isUsed(f.scan, d)
 		if err != nil && f.seenCount < uint32(want) {
 			return 0, q.violation(err.Section, "%s", err.Text)
@@ -209,7 +209,7 @@ func (f *packed) intact(c *chain, _ uint16) error { return f.untouched(f.next, c
 func (f *packed) untouched(at, n uint16) error {
 	for range n {
 		i := uint32(at &^ WrapBit)
-		if d := f.ring.Desc(i); d != f.shadow[i] {
+		if d := f.ring.load(i); d != f.shadow[i] {
 			return f.q.violation("2.8.15", "changed descriptor %d from %+v to %+v", i, f.shadow[i], d)
 		}
 		at = f.ring.Advance(at, 1)
@@ -238,7 +238,7 @@ func (f *packed) restart(index uint16) {
 func (f *packed) base() uint32 {
 	at := f.scan
 	for n := f.seenCount; n < f.q.out-f.q.hidden; n++ {
-		d := f.ring.Desc(uint32(at &^ WrapBit))
+		d := f.ring.load(uint32(at &^ WrapBit))
 		if found, _ := f.isUsed(at, d); !found {
 			break
 		}

@@ -83,11 +83,14 @@ func (r *PackedRing) SetDesc(i uint32, d PackedDesc) {
 }
 
 // Desc reads descriptor i (modulo the size): flags and id first.
-func (r *PackedRing) Desc(i uint32) PackedDesc {
-	id, flags := r.State(i)
+func (r *PackedRing) Desc(i uint32) PackedDesc { return r.load(i % r.size) }
+
+// load reads descriptor i, which is below the size.
+func (r *PackedRing) load(i uint32) PackedDesc {
+	state := atomic.LoadUint32(r.state(i))
 	// SAFETY: inside the ring. Address and length are loaded after the flags, which are loaded atomically.
-	d := (*PackedDesc)(unsafe.Add(r.desc.Ptr, uintptr(i%r.size)*DescSize))
-	return PackedDesc{Addr: d.Addr, Len: d.Len, ID: id, Flags: flags}
+	d := (*PackedDesc)(unsafe.Add(r.desc.Ptr, uintptr(i)*DescSize))
+	return PackedDesc{Addr: d.Addr, Len: d.Len, ID: uint16(state), Flags: uint16(state >> 16)}
 }
 
 // SetState writes id and flags of descriptor i (modulo the size): one 32-bit store, a full barrier.

@@ -284,3 +284,51 @@ func TestEventFlagsWithoutEventIndexAreCaught(t *testing.T) {
 		t.Errorf("got %v, want a violation of section 2.8.10", err)
 	}
 }
+
+// TestMutatorsOfPackedRingsSpoilWhatTheyName and nothing else; with MutateFlip all is as before when they stop.
+func TestMutatorsOfPackedRingsSpoilWhatTheyName(t *testing.T) {
+	const (
+		descs = 1 << iota
+		driver
+		device
+		tables
+
+		allButUsed = vhosttest.MutateDescs | vhosttest.MutateAvail | vhosttest.MutateTables | vhosttest.MutateAvailHead
+	)
+	for what, want := range map[vhosttest.MutateWhat]int{
+		vhosttest.MutateDescs: descs, vhosttest.MutateAvail: descs, vhosttest.MutateAvailHead: driver,
+		vhosttest.MutateUsed: device, vhosttest.MutateTables: tables,
+		allButUsed | vhosttest.MutateFlip: 0,
+	} {
+		g := newGuest(t, vhosttest.Config{
+			Packed: true, RingSize: 6, Indirect: true, RxLayout: vhosttest.Layout{DataPieces: 2, Indirect: true},
+		})
+		r := g.Rx(0).PackedRing()
+		places := [][]byte{r.DescPlace().Bytes, r.DriverPlace().Bytes, r.DevicePlace().Bytes}
+		for i := range r.Size() {
+			table, err := g.Memory().At(r.Desc(i).Addr, uint64(r.Desc(i).Len))
+			if err != nil {
+				t.Fatal(err)
+			}
+			places = append(places, table.Bytes)
+		}
+		var before [][]byte
+		for _, p := range places {
+			before = append(before, bytes.Clone(p))
+		}
+		m := vhosttest.Mutate(g.Rx(0), what, 1)
+		m.Stop()
+		for range 101 { // whatever its goroutine came to do
+			m.Once()
+		}
+		got := 0
+		for i, p := range places {
+			if !bytes.Equal(p, before[i]) {
+				got |= 1 << min(i, 3)
+			}
+		}
+		if got != want {
+			t.Errorf("mutator %#x changed places %#b, want %#b", what, got, want)
+		}
+	}
+}

@@ -184,46 +184,48 @@ func bringUpScript(t *testing.T, g *vhosttest.Guest) []scripted {
 }
 
 func TestRingsOutsideMemoryDoNotStart(t *testing.T) {
-	path := socketPath(t)
-	b := openBackEnd(t, vhostuser.Config{Path: path, Server: true})
-	g := connect(t, vhosttest.Config{Path: path, NeedReply: true})
-	for name, addr := range map[string][3]uint64{
-		"the descriptor table nowhere":    {1 << 50, 0, 0},
-		"the avail ring at the last byte": {0, 0, 1<<64 - 2},
-		"a used ring that is not aligned": {0, 2, 0},
-	} {
-		r := g.Tx(0).Ring()
-		desc, used, avail := r.DescPlace().User, r.UsedPlace().User, r.AvailPlace().User
-		for p, v := range map[*uint64]uint64{&desc: addr[0], &used: addr[1], &avail: addr[2]} {
-			if v > 1<<40 {
-				*p = v
-			} else {
-				*p += v
+	eachFormat(t, func(t *testing.T, packed bool) {
+		path := socketPath(t)
+		b := openBackEnd(t, vhostuser.Config{Path: path, Server: true})
+		g := connect(t, vhosttest.Config{Path: path, NeedReply: true, Packed: packed})
+		for name, addr := range map[string][3]uint64{
+			"the descriptors nowhere":           {1 << 50, 0, 0},
+			"the driver's area at the end":      {0, 0, 1<<64 - 2},
+			"a device area that is not aligned": {0, 2, 0},
+		} {
+			descs, driver, device := g.Tx(0).Parts()
+			desc, used, avail := descs.User, device.User, driver.User
+			for p, v := range map[*uint64]uint64{&desc: addr[0], &used: addr[1], &avail: addr[2]} {
+				if v > 1<<40 {
+					*p = v
+				} else {
+					*p += v
+				}
+			}
+			if err := g.StopRing(g.Tx(0)); err != nil {
+				t.Fatal(err)
+			}
+			// Refused at once or when the ring is started: either is right, forwarding is not.
+			_ = g.FrontEnd().Send(vhosttest.SetVringAddr, vhosttest.VringAddr(1, 0, desc, used, avail, 0))
+			_ = g.FrontEnd().Send(vhosttest.SetVringKick, vhosttest.VringFD(1, true), g.Tx(0).KickFD())
+			if err := g.FrontEnd().Sync(); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if b.port.ActiveRx()[0] {
+				t.Errorf("%s: the ring runs", name)
+			}
+			if s := b.port.Status(); s.LastError == "" {
+				t.Errorf("%s: the port does not say so: %+v", name, s)
 			}
 		}
-		if err := g.StopRing(g.Tx(0)); err != nil {
+		if err := g.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		// Refused at once or when the ring is started: either is right, forwarding is not.
-		_ = g.FrontEnd().Send(vhosttest.SetVringAddr, vhosttest.VringAddr(1, 0, desc, used, avail, 0))
-		_ = g.FrontEnd().Send(vhosttest.SetVringKick, vhosttest.VringFD(1, true), g.Tx(0).KickFD())
-		if err := g.FrontEnd().Sync(); err != nil {
-			t.Fatalf("%s: %v", name, err)
+		if err := g.Start(); err != nil {
+			t.Fatal(err)
 		}
-		if b.port.ActiveRx()[0] {
-			t.Errorf("%s: the ring runs", name)
-		}
-		if s := b.port.Status(); s.LastError == "" {
-			t.Errorf("%s: the port does not say so: %+v", name, s)
-		}
-	}
-	if err := g.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := g.Start(); err != nil {
-		t.Fatal(err)
-	}
-	echo(t, g, 3, rand.New(rand.NewPCG(1, 1)))
+		echo(t, g, 3, rand.New(rand.NewPCG(1, 1)))
+	})
 }
 
 func ExampleConnect() {
