@@ -6,7 +6,8 @@
 //	            v dpkg-deb -x, into the cache                         v
 //	   vmlinuz, lib/modules/*.ko ----> modules in order ----> newc archive, gzip
 //	            |                                                     |
-//	            +---------------------> Image <-----------------------+
+//	            v unpacked                                            |
+//	         vmlinux -----------------> Image <-----------------------+
 //
 // BuildDebian makes images with more in them: programs and their libraries, out of a Debian root such as that of package
 // trixie, and drivers that are inserted when a test says so.

@@ -3,6 +3,7 @@ package guest
 import (
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,7 +17,7 @@ const kernelPackage = "linux-image-cloud-amd64"
 
 // Image is what qemu boots, and the agent's program for the host's side.
 type Image struct {
-	Kernel  string // vmlinuz
+	Kernel  string // vmlinux, or the package's vmlinuz if that is not unpacked
 	Initrd  string
 	Agent   string // the program that is the guest's init, as a file on the host
 	Version string // of the kernel
@@ -46,8 +47,10 @@ func Build(ctx context.Context, log *slog.Logger, source, cacheDir, workDir stri
 		return nil, fmt.Errorf("guest kernel: %d kernels in %s, want one: remove that directory and try again",
 			len(kernels), root)
 	}
-	img.Kernel = kernels[0]
-	img.Version = strings.TrimPrefix(filepath.Base(img.Kernel), "vmlinuz-")
+	img.Version = strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
+	if err := img.setKernel(log, kernels[0], filepath.Join(workDir, "vmlinux")); err != nil {
+		return nil, err
+	}
 	if err := buildAgent(ctx, source, img.Agent); err != nil {
 		return nil, err
 	}
@@ -59,6 +62,25 @@ func Build(ctx context.Context, log *slog.Logger, source, cacheDir, workDir stri
 		return nil, err
 	}
 	return img, nil
+}
+
+// setKernel has qemu start the kernel proper and not the bzImage, which unpacks itself into the guest's memory. Across a
+// reboot qemu's TCG keeps what it has translated, and a write to a page that such code came from takes a slow way, byte by
+// byte, until all of it is overwritten. Unpacking took a second at the first boot and, by where the last kernel happened
+// to lie, up to 13 at the next ones; on a busy machine 38 were seen, where the rest of the boot took 10.
+func (img *Image) setKernel(log *slog.Logger, vmlinuz, vmlinux string) error {
+	err := writeVmlinux(vmlinuz, vmlinux)
+	switch {
+	case errors.Is(err, errCompression):
+		img.Kernel = vmlinuz
+		log.Warn("guests unpack their kernel themselves: booting takes longer, and a reboot without KVM much longer",
+			"because", err)
+	case err != nil:
+		return fmt.Errorf("guest kernel: %w", err)
+	default:
+		img.Kernel = vmlinux
+	}
+	return nil
 }
 
 // kernelRoot returns the directory that the kernel package was unpacked into, downloading it at first use.
