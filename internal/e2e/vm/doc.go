@@ -6,7 +6,7 @@
 //	|   |                                   |   user   |               |
 //	|   | ttyS1          RAM (memfd, shared) <---------+-- mmap        |
 //	+---+-----------------------------------+          +---------------+
-//	    +-- NAME.ctl (agent protocol)    NAME.log (console)
+//	    +-- NAME.ctl (agent protocol)    NAME.log (console)    NAME.qmp (qemu's monitor)
 //
 // KVM is used where a guest really boots with it, which is tried once, by booting one; everywhere else qemu's TCG
 // emulates the processor.

@@ -60,13 +60,15 @@ type VM struct {
 	Config
 	Process *host.Process
 	Socket  string // the control channel
+	monitor string // qemu's own
 }
 
 // Start starts qemu and returns at once; Ready waits for the guest.
 func Start(g *host.Group, cfg Config) (*VM, error) {
-	v := &VM{Config: cfg, Socket: filepath.Join(cfg.Dir, cfg.Name+".ctl")}
-	_ = os.Remove(v.Socket) // of an earlier guest of this name
-	p, err := g.Start(host.Spec{Name: cfg.Name, Args: cfg.args(v.Socket), Env: cfg.QEMUEnv})
+	base := filepath.Join(cfg.Dir, cfg.Name)
+	v := &VM{Config: cfg, Socket: base + ".ctl", monitor: base + ".qmp"}
+	_, _ = os.Remove(v.Socket), os.Remove(v.monitor) // of an earlier guest of this name
+	p, err := g.Start(host.Spec{Name: cfg.Name, Args: cfg.args(v.Socket, v.monitor), Env: cfg.QEMUEnv})
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +97,11 @@ func (v *VM) Ready(ctx context.Context) error {
 	}()
 	c, err := agent.Dial(ctx, v.Name, v.Socket)
 	if err != nil {
-		return fmt.Errorf("guest %s did not come up: %w\n%s\nend of its console:\n%s", v.Name, err, v.Process.State(),
-			v.Process.Tail(15))
+		state := v.Process.State() + "\n"
+		if v.Process.Running() {
+			state += machine(v.monitor)
+		}
+		return fmt.Errorf("guest %s did not come up: %w\n%send of its console:\n%s", v.Name, err, state, v.Process.Tail(15))
 	}
 	v.Client = c
 	return nil
@@ -120,7 +125,7 @@ func (v *VM) Kill() {
 }
 
 // args is qemu's command line, such as a user would write.
-func (c *Config) args(control string) []string {
+func (c *Config) args(control, monitor string) []string {
 	memory, cpus := c.MemoryMB, max(c.CPUs, 1)
 	if memory == 0 {
 		memory = 256
@@ -129,7 +134,8 @@ func (c *Config) args(control string) []string {
 	if c.Hugepages {
 		backend += ",hugetlb=on"
 	}
-	cmdline := "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on net.ifnames=0 mitigations=off"
+	// Not quiet, and from the first line on: a guest that does not come up shows how far it came.
+	cmdline := "console=ttyS0 earlyprintk=ttyS0,115200 panic=-1 reboot=t random.trust_cpu=on net.ifnames=0 mitigations=off"
 	if c.Accel == TCG {
 		// On a busy host the emulated TSC jumps: without these a guest with two processors often stalls in its boot,
 		// waiting for a timer that it set by the TSC.
@@ -154,6 +160,7 @@ func (c *Config) args(control string) []string {
 		"-kernel", c.Image.Kernel, "-initrd", c.Image.Initrd, "-append", cmdline,
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-chardev", "socket,id=control,server=on,wait=off,path="+control, "-serial", "chardev:control",
+		"-chardev", "socket,id=monitor,server=on,wait=off,path="+monitor, "-mon", "chardev=monitor,mode=control",
 	)
 	for i, n := range c.NICs {
 		args = append(args, n.args(c.Accel, i)...)
