@@ -86,6 +86,7 @@ type rig struct {
 	ctx   context.Context
 	dir   string // short, because socket addresses are
 	group *host.Group
+	wefts []*daemon.Daemon
 }
 
 // newRig prepares a test that must not take longer than limit.
@@ -103,17 +104,34 @@ func newRig(t *testing.T, limit time.Duration) *rig {
 	r := &rig{t: t, ctx: ctx, dir: dir, group: host.NewGroup(dir, false)}
 	t.Cleanup(func() {
 		if t.Failed() {
-			last := make(map[string]*host.Process) // of each name; earlier ones wrote to the same log
-			for _, p := range r.group.Processes() {
-				last[p.Name] = p
-			}
-			for _, p := range last {
-				t.Logf("%s; end of its output:\n%s", p.State(), p.Tail(25))
-			}
+			r.explain()
 		}
 		r.group.Close()
 	})
 	return r
+}
+
+// explain logs how things stand at the end of a test that failed.
+func (r *rig) explain() {
+	last := make(map[string]*host.Process) // of each name; earlier ones wrote to the same log
+	for _, p := range r.group.Processes() {
+		last[p.Name] = p
+	}
+	for _, p := range last {
+		r.t.Logf("%s; end of its output:\n%s", p.State(), p.Tail(25))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // the test's own has ended
+	defer cancel()
+	for _, d := range r.wefts {
+		ports, err := d.Ports(ctx)
+		if err != nil {
+			r.t.Logf("%s does not say how its ports are: %v", d.Name, err)
+		}
+		for name := range ports {
+			text, err := d.CLI(ctx, "port", "show", name)
+			r.t.Logf("%s port show %s: %v\n%s", d.Name, name, err, text)
+		}
+	}
 }
 
 func (r *rig) must(err error) {
@@ -146,6 +164,7 @@ func (r *rig) weft(body string) *daemon.Daemon {
 	r.writeConfig(cfg, body)
 	d, err := daemon.Start(r.ctx, r.group, cfg)
 	r.must(err)
+	r.wefts = append(r.wefts, d)
 	return d
 }
 
