@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,11 +21,11 @@ func hello(empty) (Hello, error) {
 		return h, err
 	}
 	h.Kernel = unix.ByteSliceToString(uts.Release[:])
-	if text, err := os.ReadFile("/proc/uptime"); err == nil {
-		if first, _, found := strings.Cut(string(text), " "); found {
-			h.Uptime, _ = strconv.ParseFloat(first, 64) // the kernel's own number
-		}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return h, err
 	}
+	h.Boot = strings.TrimSpace(string(boot))
 	ifs, err := net.Interfaces()
 	for _, i := range ifs {
 		h.Interfaces = append(h.Interfaces, i.Name)

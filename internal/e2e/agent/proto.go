@@ -34,7 +34,7 @@ const (
 // Hello is what the agent says about itself.
 type Hello struct {
 	Kernel     string   `json:"kernel"`
-	Uptime     float64  `json:"uptime_seconds"`
+	Boot       string   `json:"boot_id"` // changes with each start of the kernel
 	Interfaces []string `json:"interfaces"`
 }
 
