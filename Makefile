@@ -16,7 +16,8 @@ BENCHED := ./internal/packet ./internal/sys ./flowtable/flow ./flowtable/classif
 BENCH ?= Benchmark(Window|Signal|Extract|Exact|Lookup|Classify|Revalidate|Meter|Receive|Transmit|Driver|Iteration|Forward|LearnAndLookup|Process|Loop)$$
 BENCHTIME ?= 0.3s
 COUNT ?= 6
-E2E_TIMEOUT ?= 9m
+# Twice what the slowest of its tests may take by itself.
+E2E_TIMEOUT ?= 16m
 # The first run installs a Debian 13 for the guests, which may take most of this.
 I40E_TIMEOUT ?= 20m
 

@@ -129,7 +129,10 @@ func (r *rig) explain() {
 		}
 		for name := range ports {
 			text, err := d.CLI(ctx, "port", "show", name)
-			r.t.Logf("%s port show %s: %v\n%s", d.Name, name, err, text)
+			if err != nil {
+				text = err.Error()
+			}
+			r.t.Logf("%s port show %s:\n%s", d.Name, name, text)
 		}
 	}
 }
