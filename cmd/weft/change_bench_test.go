@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"weft/numa"
+	"weft/switch"
+	"weft/switch/control"
+)
+
+// BenchmarkChanges is what rule changes cost over the control socket, by how many are in a request, the client's part
+// included: rules are added beside an access list of many masks, and deleted again one by one. cpu-ns/change is processor
+// time of the whole process, B/change garbage.
+func BenchmarkChanges(b *testing.B) {
+	for _, n := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("request=%d", n), func(b *testing.B) { benchmarkChanges(b, n) })
+	}
+}
+
+func benchmarkChanges(b *testing.B, n int) {
+	c := serveSwitch(b)
+	call := func(command, text string, want int) {
+		b.Helper()
+		in := &vswitch.FlowRequest{Kind: vswitch.KindFlow, Command: command, Strict: command == vswitch.CommandDelete}
+		done, err := control.CallText[vswitch.FlowRequest, vswitch.FlowCounts](b.Context(), c, http.MethodPost, "/v1/changes",
+			in, strings.NewReader(text))
+		if err != nil || done.Added+done.Deleted != want {
+			b.Fatalf("%s: %+v, %v", command, done, err)
+		}
+	}
+	const listed = 1000
+	call(vswitch.CommandAdd, accessList(listed), listed)
+	var add, del strings.Builder
+	for i := range n {
+		filter := fmt.Sprintf("ip,nw_dst=198.18.%d.%d", i>>8, i&255)
+		fmt.Fprintf(&del, "%s\n", filter)
+		fmt.Fprintf(&add, "%s,actions=drop\n", filter)
+	}
+	pair := func() {
+		call(vswitch.CommandAdd, add.String(), n)
+		call(vswitch.CommandDelete, del.String(), n)
+	}
+	for range 10 {
+		pair() // what is kept for later requests is there
+	}
+	var before, after runtime.MemStats
+	pairs := 0
+	runtime.ReadMemStats(&before)
+	used := processorTime(b)
+	for b.Loop() {
+		pair()
+		pairs++
+	}
+	used = processorTime(b) - used
+	runtime.ReadMemStats(&after)
+	changes := float64(2 * n * pairs)
+	b.ReportMetric(float64(used.Nanoseconds())/changes, "cpu-ns/change")
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/changes, "B/change")
+}
+
+// serveSwitch answers a control socket with a switch that has one bridge without ports, and returns a client.
+func serveSwitch(b *testing.B) *control.Client {
+	b.Helper()
+	topo, err := numa.Read(sysfsRoot)
+	if err != nil {
+		b.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	sw, err := vswitch.New(vswitch.Options{Drivers: drivers(), Topology: topo, Log: log})
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg, err := vswitch.Parse([]byte("bridges: [{name: br0, flows: []}]"), sw.ParseOptions())
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := sw.Apply(b.Context(), cfg); err != nil {
+		b.Fatal(err)
+	}
+	socket := filepath.Join(b.TempDir(), "weft.sock")
+	l, err := control.Listen(control.ListenConfig{Path: socket, Mode: 0o600})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := control.NewServer(log, toControlError)
+	(&daemon{sw: sw}).bindRoutes(s)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	c := control.NewClient(socket, time.Minute)
+	b.Cleanup(func() {
+		c.Close()
+		if err := errors.Join(s.Shutdown(context.WithoutCancel(b.Context())), <-served, sw.Close()); err != nil {
+			b.Error(err)
+		}
+	})
+	return c
+}
+
+// accessList is n rules on prefixes of both addresses and on ports, the same every time.
+func accessList(n int) string {
+	r := rand.New(rand.NewPCG(1, 2))
+	net := func() string {
+		bits := 8 + 4*r.IntN(7)
+		a := (11<<24 + r.Uint32N(100<<24)) &^ (1<<(32-bits) - 1)
+		return fmt.Sprintf("%d.%d.%d.%d/%d", a>>24, a>>16&255, a>>8&255, a&255, bits)
+	}
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "priority=%d,udp,nw_src=%s,nw_dst=%s,tp_dst=%d,actions=drop\n", 60000-i, net(), net(), r.IntN(65536))
+	}
+	return text.String()
+}
+
+// processorTime is what the process has used, in user and system.
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
