@@ -1,8 +1,6 @@
 package vswitch
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -53,18 +51,20 @@ const maxFlowErrors = 20
 //
 // The text is read to its end before anything happens; packets are forwarded meanwhile and all the time.
 func (s *Switch) FlowApply(req FlowRequest, text io.Reader) (FlowCounts, error) {
-	t := flowText{req: req}
 	if err := req.check(); err != nil {
 		return FlowCounts{}, err
 	}
-	if err := s.readText(&t, text); err != nil {
+	memory := s.borrowTextMemory()
+	defer s.returnTextMemory(memory)
+	t := flowText{req: req, parser: memory.parser}
+	if err := t.read(text, memory.buf); err != nil {
 		return FlowCounts{}, err
 	}
 	rules, names, err := s.rulesOf(req.Bridge)
 	if err != nil {
 		return FlowCounts{}, err
 	}
-	t.names = names
+	t.use(names)
 	var done flowtable.Applied
 	if req.Command == CommandReplace {
 		done, err = rules.pipeline.ReplaceEach(t.rules())
@@ -102,10 +102,11 @@ func (s *Switch) rulesOf(bridge string) (*ruleSet, portNames, error) {
 
 // flowText is a text of changes on its way into a pipeline.
 type flowText struct {
-	req   FlowRequest
-	data  [][]byte // pieces of whole lines
-	names portNames
-	count int // lines that say something
+	req    FlowRequest
+	data   []string // pieces of whole lines
+	names  portNames
+	parser *ofctl.Parser
+	count  int // lines that say something
 
 	// The line at hand.
 	line   int
@@ -119,68 +120,21 @@ type placedLine struct {
 	text string
 }
 
-// textPiece is how much of a text is kept in one piece: a text is not known to be long before it has been read, and growing
-// one piece would take twice its memory.
-const textPiece = 1 << 20
-
-// readText reads a text through a buffer that is used again: most texts are a line, and a thousand may come in a second.
-func (s *Switch) readText(t *flowText, text io.Reader) error {
-	in, _ := s.textReaders.Get().(*bufio.Reader)
-	if in == nil {
-		in = bufio.NewReaderSize(nil, 64<<10)
-	}
-	in.Reset(text)
-	defer func() {
-		in.Reset(nil)
-		s.textReaders.Put(in)
-	}()
-	return t.read(in)
+// use says which names of ports are meant.
+func (t *flowText) use(names portNames) {
+	t.names = names
+	t.parser.Reset(names)
 }
-
-// read reads the text to its end.
-func (t *flowText) read(in *bufio.Reader) error {
-	piece := make([]byte, 0, 4096)
-	for {
-		line, err := in.ReadSlice('\n')
-		piece = append(piece, line...)
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			if len(piece) > maxLine {
-				n := bytes.Count(piece, []byte{'\n'}) + 1
-				for _, d := range t.data {
-					n += bytes.Count(d, []byte{'\n'})
-				}
-				return ConfigErrors{{
-					Line: n, Column: 1, Message: "the line is too long", Hint: fmt.Sprintf("at most %d bytes make a line", maxLine),
-				}}
-			}
-			continue // the rest of the line belongs to this piece
-		case errors.Is(err, io.EOF):
-			t.data = append(t.data, piece)
-			return nil
-		case err != nil:
-			return err
-		}
-		if len(piece) > textPiece-maxShort {
-			t.data = append(t.data, piece)
-			piece = make([]byte, 0, textPiece)
-		}
-	}
-}
-
-// maxLine bounds a line; maxShort is more than most lines have.
-const (
-	maxLine  = 4 << 20
-	maxShort = 4 << 10
-)
 
 // lines yields what each line says, without comment and white space around it, and how much was before it.
 func (t *flowText) lines() iter.Seq2[string, int] {
 	return func(yield func(string, int) bool) {
 		for i, piece := range t.data {
-			for raw := range bytes.Lines(piece) {
+			for whole := range strings.Lines(piece) {
 				t.line++
-				whole := strings.TrimRight(string(raw), "\r\n")
+				for whole != "" && (whole[len(whole)-1] == '\n' || whole[len(whole)-1] == '\r') {
+					whole = whole[:len(whole)-1]
+				}
 				if t.line == 1 {
 					whole = strings.TrimPrefix(whole, byteOrderMark)
 				}
@@ -195,7 +149,7 @@ func (t *flowText) lines() iter.Seq2[string, int] {
 					return
 				}
 			}
-			t.data[i] = nil
+			t.data[i] = ""
 		}
 	}
 }
@@ -212,11 +166,8 @@ func isReplyHead(text string) bool {
 // with all of them.
 func (t *flowText) changes() iter.Seq2[*flow.Change, error] {
 	return func(yield func(*flow.Change, error) bool) {
-		parser := ofctl.NewParser(t.names)
-		var c flow.Change
 		for text, indent := range t.lines() {
-			var err error
-			c, err = t.change(text, parser)
+			c, err := t.change(text)
 			if err != nil {
 				if t.mistake(err, indent); len(t.errs) == maxFlowErrors {
 					break
@@ -226,7 +177,7 @@ func (t *flowText) changes() iter.Seq2[*flow.Change, error] {
 			if c.Group != nil {
 				t.noteGroup(c.Group.Group.ID)
 			}
-			if len(t.errs) == 0 && !yield(&c, nil) {
+			if len(t.errs) == 0 && !yield(c, nil) {
 				return
 			}
 		}
@@ -239,9 +190,8 @@ func (t *flowText) changes() iter.Seq2[*flow.Change, error] {
 // rules yields the rules of a text that has nothing else, each in the same memory.
 func (t *flowText) rules() iter.Seq2[*flow.Rule, error] {
 	return func(yield func(*flow.Rule, error) bool) {
-		parser := ofctl.NewParser(t.names)
 		for text, indent := range t.lines() {
-			r, err := parser.Rule(text)
+			r, err := t.parser.Rule(text)
 			if err != nil {
 				if t.mistake(err, indent); len(t.errs) == maxFlowErrors {
 					break
@@ -296,8 +246,8 @@ func (t *flowText) explain(err error) error {
 	}}
 }
 
-// change parses one line. A rule to add is the parser's.
-func (t *flowText) change(text string, parser *ofctl.Parser) (flow.Change, error) {
+// change parses one line. The change is the parser's, or new.
+func (t *flowText) change(text string) (*flow.Change, error) {
 	kind := t.req.Kind
 	word, rest, more := strings.Cut(text, " ")
 	if more && (word == KindFlow || word == KindGroup || word == KindMeter) {
@@ -310,17 +260,15 @@ func (t *flowText) change(text string, parser *ofctl.Parser) (flow.Change, error
 		return t.meterChange(text)
 	}
 	if hasCommand(text) {
-		return ofctl.ParseChange(text, t.names)
+		return t.parser.Change(text)
 	}
 	switch t.req.Command {
 	case CommandModify:
-		return ofctl.ParseModify(text, t.req.Strict, t.names)
+		return t.parser.Modify(text, t.req.Strict)
 	case CommandDelete:
-		f, err := ofctl.ParseFilter(text, t.req.Strict, t.names)
-		return flow.Change{Command: flow.Delete, Filter: f}, err
+		return t.parser.Delete(text, t.req.Strict)
 	}
-	r, err := parser.Rule(text)
-	return flow.Change{Command: flow.Add, Rule: r}, err
+	return t.parser.Add(text)
 }
 
 // blank is white space that keeps the columns of what comes behind it.
@@ -341,7 +289,7 @@ func hasCommand(text string) bool {
 }
 
 // groupChange parses one change of the group table.
-func (t *flowText) groupChange(text string) (flow.Change, error) {
+func (t *flowText) groupChange(text string) (*flow.Change, error) {
 	shift := 0
 	if !hasCommand(text) {
 		word := t.req.Command + " "
@@ -352,13 +300,13 @@ func (t *flowText) groupChange(text string) (flow.Change, error) {
 	if errors.As(err, &syntax) {
 		moved := *syntax
 		moved.Col = max(1, moved.Col-shift)
-		return flow.Change{}, &moved
+		return nil, &moved
 	}
-	return flow.Change{Group: &m}, err
+	return &flow.Change{Group: &m}, err
 }
 
 // meterChange parses one change of the meter table.
-func (t *flowText) meterChange(text string) (flow.Change, error) {
+func (t *flowText) meterChange(text string) (*flow.Change, error) {
 	command := t.req.Command
 	if hasCommand(text) {
 		trimmed := strings.TrimLeft(text, " ")
@@ -372,20 +320,20 @@ func (t *flowText) meterChange(text string) (flow.Change, error) {
 		if all {
 			m.Command = flow.MeterDeleteAll
 		}
-		return flow.Change{Meter: &m}, err
+		return &flow.Change{Meter: &m}, err
 	case CommandAdd, CommandModify:
 	default:
-		return flow.Change{}, &ofctl.SyntaxError{Col: 1, Msg: command + " is no command for meters", Hint: "use add, modify or delete"}
+		return nil, &ofctl.SyntaxError{Col: 1, Msg: command + " is no command for meters", Hint: "use add, modify or delete"}
 	}
 	parsed, err := ofctl.ParseMeter(text)
 	if err != nil {
-		return flow.Change{}, err
+		return nil, err
 	}
 	m := flow.MeterMod{Command: flow.MeterAdd, Meter: *parsed}
 	if command == CommandModify {
 		m.Command = flow.MeterModify
 	}
-	return flow.Change{Meter: &m}, nil
+	return &flow.Change{Meter: &m}, nil
 }
 
 // cutShort bounds a line that is shown.

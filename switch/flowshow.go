@@ -18,15 +18,17 @@ type FlowDifference struct {
 
 // FlowDiff compares the rules of a bridge with those of a text, one a line.
 func (s *Switch) FlowDiff(bridge string, text io.Reader) (FlowDifference, error) {
-	t := flowText{req: FlowRequest{Kind: KindFlow, Command: CommandAdd}}
-	if err := s.readText(&t, text); err != nil {
+	memory := s.borrowTextMemory()
+	defer s.returnTextMemory(memory)
+	t := flowText{req: FlowRequest{Kind: KindFlow, Command: CommandAdd}, parser: memory.parser}
+	if err := t.read(text, memory.buf); err != nil {
 		return FlowDifference{}, err
 	}
 	rules, names, err := s.rulesOf(bridge)
 	if err != nil {
 		return FlowDifference{}, err
 	}
-	t.names = names
+	t.use(names)
 	var wanted []*flow.Rule
 	for r, err := range t.rules() {
 		if err != nil {

@@ -58,7 +58,7 @@ type Switch struct {
 	devices             atomic.Pointer[[]Device]
 	faults, strayFaults atomic.Uint64
 
-	textReaders sync.Pool // of *bufio.Reader, see readText
+	texts sync.Pool // of *textMemory
 
 	changed chan struct{} // capacity 1: a device changed since the last reconcile
 	quit    chan struct{}

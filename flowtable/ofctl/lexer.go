@@ -66,10 +66,34 @@ const (
 	separators = ", \t\r\n"
 )
 
+// What a byte may be.
+const (
+	isSeparator = 1 << iota
+	endsKey
+	marksValue // quotation marks and parentheses, inside which nothing separates
+)
+
+// kinds says it for each.
+var kinds = [256]uint8{
+	',': isSeparator | endsKey, ' ': isSeparator | endsKey, '\t': isSeparator | endsKey, '\r': isSeparator | endsKey,
+	'\n': isSeparator | endsKey, '=': endsKey, ':': endsKey, '(': endsKey | marksValue, ')': endsKey | marksValue,
+	'"': marksValue,
+}
+
+// keyLen is the length of the key that s begins with.
+func keyLen(s string) int {
+	for i := range len(s) {
+		if kinds[s[i]]&endsKey != 0 {
+			return i
+		}
+	}
+	return len(s)
+}
+
 // nextItem takes the next item off t. ok is false at the end.
 func nextItem(t *text) (it item, ok bool, err *SyntaxError) {
 	i := 0
-	for i < len(t.s) && strings.IndexByte(separators, t.s[i]) >= 0 {
+	for i < len(t.s) && kinds[t.s[i]]&isSeparator != 0 {
 		i++
 	}
 	t.s, t.col = t.s[i:], t.col+i
@@ -84,12 +108,8 @@ func nextItem(t *text) (it item, ok bool, err *SyntaxError) {
 		it.key, it.quoted = t.take(n), true
 		return it, true, t.atSeparator()
 	}
-	n := strings.IndexAny(t.s, separators+"=:()")
-	if n < 0 {
-		n = len(t.s)
-	}
-	it.key = t.take(n)
-	if t.s == "" || strings.IndexByte(separators, t.s[0]) >= 0 {
+	it.key = t.take(keyLen(t.s))
+	if t.s == "" || kinds[t.s[0]]&isSeparator != 0 {
 		return it, true, nil
 	}
 	it.sep = t.s[0]
@@ -141,7 +161,10 @@ func (t *text) takeValue() (text, *SyntaxError) {
 	level, i := 0, 0
 	for ; i < len(t.s); i++ {
 		c := t.s[i]
-		if level == 0 && strings.IndexByte(separators, c) >= 0 {
+		if kinds[c]&(isSeparator|marksValue) == 0 {
+			continue
+		}
+		if level == 0 && kinds[c]&isSeparator != 0 {
 			break
 		}
 		switch c {
@@ -164,7 +187,7 @@ func (t *text) takeValue() (text, *SyntaxError) {
 }
 
 func (t *text) atSeparator() *SyntaxError {
-	if t.s == "" || strings.IndexByte(separators, t.s[0]) >= 0 {
+	if t.s == "" || kinds[t.s[0]]&isSeparator != 0 {
 		return nil
 	}
 	return t.errorf("separate with a comma", "unexpected %q", t.s[:1])

@@ -1,7 +1,6 @@
 package ofctl
 
 import (
-	"slices"
 	"strings"
 
 	"weft/flowtable/flow"
@@ -21,14 +20,52 @@ var oxmNames = map[string]string{
 	"OXM_OF_ACTSET_OUTPUT": "actset_output", "OXM_OF_TCP_FLAGS": "tcp_flags",
 }
 
-// findField finds a field by the names that conditions use: its name and its aliases.
-func findField(name string) (flow.FieldID, bool) {
-	for i := range flow.Fields {
-		if f := &flow.Fields[i]; f.Name == name || slices.Contains(f.Aliases, name) {
-			return flow.FieldID(i), true
+// conditionWord is what a word before the actions means: the at-th of its kind.
+type conditionWord struct {
+	kind wordKind
+	at   uint8
+}
+
+type wordKind uint8
+
+const (
+	wordShorthand wordKind = iota
+	wordTag                // vlan and eth, which are written alone too
+	wordField
+	wordSetting
+)
+
+// conditionWords are all such words.
+var conditionWords = indexWords()
+
+func indexWords() map[string]conditionWord {
+	index := make(map[string]conditionWord)
+	add := func(name string, kind wordKind, at int) {
+		if _, taken := index[name]; !taken { // the first one counts
+			index[name] = conditionWord{kind, uint8(at)}
 		}
 	}
-	return 0, false
+	for i := range flow.Shorthands {
+		add(flow.Shorthands[i].Name, wordShorthand, i)
+	}
+	add("vlan", wordTag, 0)
+	add("eth", wordTag, 0)
+	for i := range flow.Fields {
+		add(flow.Fields[i].Name, wordField, i)
+		for _, alias := range flow.Fields[i].Aliases {
+			add(alias, wordField, i)
+		}
+	}
+	for i := range settings {
+		add(settings[i].name, wordSetting, i)
+	}
+	return index
+}
+
+// findField finds a field by the names that conditions use: its name and its aliases.
+func findField(name string) (flow.FieldID, bool) {
+	w, found := conditionWords[name]
+	return flow.FieldID(w.at), found && w.kind == wordField
 }
 
 // actionField finds the field that actions call name, with NXM's and OXM's names if those are allowed: NXM_OF_ETH_SRC is

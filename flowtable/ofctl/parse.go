@@ -2,6 +2,7 @@ package ofctl
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"weft/flowtable/flow"
@@ -19,72 +20,117 @@ import (
 // ParseRule refuses such a rule.
 func ParseRule(s string, ports PortNames) (*flow.Rule, error) { return NewParser(ports).Rule(s) }
 
-// Parser reads rules one after another into the same memory: a file may have millions.
+// Parser reads rules and changes one after another into the same memory: a file may have millions. What its methods return
+// is valid until the next call.
 type Parser struct{ p parser }
 
 // NewParser makes a Parser.
 func NewParser(ports PortNames) *Parser { return &Parser{parser{ports: ports}} }
 
-// Rule is [ParseRule]. The rule and its list of actions are valid until the next call.
+// Reset makes r a Parser with other names of ports.
+func (r *Parser) Reset(ports PortNames) { r.p.ports = ports }
+
+// Rule is [ParseRule].
 func (r *Parser) Rule(s string) (*flow.Rule, error) {
-	p := &r.p
-	*p = parser{
-		ports: p.ports, actions: actionSyntaxes, mode: modeAdd, rule: flow.Rule{Actions: p.rule.Actions[:0]},
-		actionsAt: p.actionsAt[:0], given: p.given[:0],
-	}
-	if err := p.run(text{s, 1}); err != nil {
+	if _, err := r.Add(s); err != nil {
 		return nil, err
 	}
-	return &p.rule, nil
+	return &r.p.rule, nil
+}
+
+// Add reads a rule to add, as [ParseRule] does.
+func (r *Parser) Add(s string) (*flow.Change, error) { return r.add(text{s, 1}) }
+
+// Delete reads a deletion, as [ParseFilter] does.
+func (r *Parser) Delete(s string, strict bool) (*flow.Change, error) {
+	return r.delete(text{s, 1}, strict)
+}
+
+// Modify is [ParseModify].
+func (r *Parser) Modify(s string, strict bool) (*flow.Change, error) {
+	return r.modify(text{s, 1}, strict)
+}
+
+func (r *Parser) add(t text) (*flow.Change, error) {
+	p := &r.p
+	p.reset(modeAdd, false)
+	if err := p.run(t); err != nil {
+		return nil, err
+	}
+	p.change.Rule = &p.rule
+	return &p.change, nil
+}
+
+func (r *Parser) delete(t text, strict bool) (*flow.Change, error) {
+	p := &r.p
+	p.reset(modeFilter, strict)
+	if err := p.run(t); err != nil {
+		return nil, err
+	}
+	p.change.Command = flow.Delete
+	return &p.change, nil
+}
+
+func (r *Parser) modify(t text, strict bool) (*flow.Change, error) {
+	p := &r.p
+	p.reset(modeModify, strict)
+	if err := p.run(t); err != nil {
+		return nil, err
+	}
+	p.change.Command, p.change.Rule, p.change.SetCookie = flow.Modify, &p.rule, p.cookieGiven
+	p.change.AddIfNone = p.change.Filter.CookieMask == 0
+	return &p.change, nil
+}
+
+// Change is [ParseChange].
+func (r *Parser) Change(s string) (*flow.Change, error) {
+	t := text{s, 1}.trim()
+	word := t.s
+	if i := strings.IndexAny(word, spaces); i >= 0 {
+		word = word[:i]
+	}
+	rest := t
+	rest.take(len(word))
+	switch word {
+	case "modify", "modify_strict":
+		return r.modify(rest, word == "modify_strict")
+	case "delete", "delete_strict":
+		return r.delete(rest, word == "delete_strict")
+	case "add":
+		return r.add(rest)
+	}
+	return r.add(text{s, 1})
 }
 
 // ParseFilter reads which rules a dump or a deletion is about, as "ovs-ofctl del-flows" does: conditions, table,
 // cookie/mask, out_port, and with strict also priority, which then is DefaultPriority if absent. A table is optional:
 // none means all.
 func ParseFilter(s string, strict bool, ports PortNames) (flow.Filter, error) {
-	p := parser{ports: ports, actions: actionSyntaxes, mode: modeFilter}
-	p.filter.Strict = strict
-	if err := p.run(text{s, 1}); err != nil {
+	c, err := NewParser(ports).Delete(s, strict)
+	if err != nil {
 		return flow.Filter{}, err
 	}
-	return p.filter, nil
+	return c.Filter, nil
 }
 
 // ParseModify reads a modification as "ovs-ofctl mod-flows" does: a filter and the new actions. A cookie without a mask
 // is the new cookie, one with a mask belongs to the filter. As with ovs-ofctl, the rule is added when nothing matches,
 // with the priority and timeouts given, unless there is a cookie mask.
 func ParseModify(s string, strict bool, ports PortNames) (flow.Change, error) {
-	p := parser{ports: ports, actions: actionSyntaxes, mode: modeModify}
-	p.filter.Strict = strict
-	if err := p.run(text{s, 1}); err != nil {
-		return flow.Change{}, err
-	}
-	return flow.Change{
-		Command: flow.Modify, Rule: &p.rule, Filter: p.filter, SetCookie: p.cookieGiven,
-		AddIfNone: p.filter.CookieMask == 0,
-	}, nil
+	return changeOf(NewParser(ports).Modify(s, strict))
 }
 
 // ParseChange reads one line of a file of changes, as "ovs-ofctl add-flows" does: a rule to add, or one of the words
 // add, modify, modify_strict, delete and delete_strict followed by what that command takes.
 func ParseChange(s string, ports PortNames) (flow.Change, error) {
-	t := text{s, 1}.trim()
-	word := t.s
-	if i := strings.IndexAny(word, spaces); i >= 0 {
-		word = word[:i]
+	return changeOf(NewParser(ports).Change(s))
+}
+
+func changeOf(c *flow.Change, err error) (flow.Change, error) {
+	if err != nil {
+		return flow.Change{}, err
 	}
-	rest := strings.Repeat(" ", t.col-1+len(word)) + t.s[len(word):] // keeps the columns
-	switch word {
-	case "modify", "modify_strict":
-		return ParseModify(rest, word == "modify_strict", ports)
-	case "delete", "delete_strict":
-		f, err := ParseFilter(rest, word == "delete_strict", ports)
-		return flow.Change{Command: flow.Delete, Filter: f}, err
-	case "add":
-		s = rest
-	}
-	r, err := ParseRule(s, ports)
-	return flow.Change{Command: flow.Add, Rule: r}, err
+	return *c, nil
 }
 
 // parseMode says which command's syntax is meant.
@@ -101,15 +147,27 @@ type parser struct {
 	actions []actionSyntax
 	mode    parseMode
 	rule    flow.Rule
-	filter  flow.Filter
+	change  flow.Change // of which the settings fill the filter
 
-	at          [flow.NumFields]int // column at which a field was given, 0 = not
-	actionsAt   []text              // where each action stands, for errors
-	wrote       bool                // there was a write_actions
-	given       []string            // settings given so far
+	fields      [(flow.NumFields + 63) / 64]uint64 // those that were given, and
+	at          [flow.NumFields]int                // in which column
+	actionsAt   []text                             // where each action stands, for errors
+	wrote       bool                               // there was a write_actions
+	given       []string                           // settings given so far
 	cookieGiven bool
 	tableGiven  bool
 	prioGiven   bool
+}
+
+// reset forgets the last rule or change, except for its memory.
+func (p *parser) reset(mode parseMode, strict bool) {
+	p.mode, p.actions = mode, actionSyntaxes
+	p.rule = flow.Rule{Actions: p.rule.Actions[:0]}
+	p.change = flow.Change{}
+	p.change.Filter.Strict = strict
+	clear(p.fields[:])
+	p.actionsAt, p.given = p.actionsAt[:0], p.given[:0]
+	p.wrote, p.cookieGiven, p.tableGiven, p.prioGiven = false, false, false, false
 }
 
 // run parses everything and checks what only shows when all is known.
@@ -144,9 +202,12 @@ func (p *parser) run(t text) error {
 
 // fillFilter moves what the common settings said into the filter.
 func (p *parser) fillFilter() {
-	p.filter.Match = p.rule.Match
-	p.filter.HasTable, p.filter.Table = p.tableGiven, p.rule.Table
-	p.filter.Priority = p.rule.Priority
+	if p.mode == modeAdd {
+		return
+	}
+	f := &p.change.Filter
+	f.Match, f.Priority = p.rule.Match, p.rule.Priority
+	f.HasTable, f.Table = p.tableGiven, p.rule.Table
 }
 
 // conditions parses up to the actions and returns their text.
@@ -183,8 +244,7 @@ func isActionsKey(s string) bool { return s == "actions" || s == "action" }
 // isActions reports whether t goes on with the actions, whose items have a syntax of their own.
 func isActions(t text) bool {
 	s := strings.TrimLeft(t.s, separators)
-	n := strings.IndexAny(s, separators+"=:()")
-	return n > 0 && isActionsKey(s[:n])
+	return isActionsKey(s[:keyLen(s)])
 }
 
 // condition handles one item before the actions.
@@ -196,37 +256,35 @@ func (p *parser) condition(it item) *SyntaxError {
 	if it.sep == '(' {
 		return it.key.errorf("write "+name+"=VALUE", "%s does not take parentheses", name)
 	}
-	for _, s := range flow.Shorthands {
-		if s.Name == name {
-			return p.shorthand(it, s)
-		}
-	}
-	switch name {
-	case "vlan":
-		if it.sep != 0 {
-			return it.key.errorf("write dl_vlan=ID", "vlan takes no value")
-		}
-		return p.setMatch(flow.FieldVLANTCI, it.key, flow.Value{Lo: flow.VLANPresent}, flow.Value{Lo: flow.VLANPresent})
-	case "eth":
-		return nil
-	}
-	if strings.Contains(name, "[") {
+	word, known := conditionWords[name]
+	switch {
+	case !known && strings.Contains(name, "["):
 		return p.partCondition(it)
+	case !known:
+		return p.unknownKey(it.key)
 	}
-	if id, ok := findField(name); ok {
+	switch word.kind {
+	case wordShorthand:
+		return p.shorthand(it, &flow.Shorthands[word.at])
+	case wordField:
 		if it.sep == 0 {
 			return it.key.errorf("write "+name+"=VALUE", "%s is missing a value", name)
 		}
-		val, mask, err := parseValue(&flow.Fields[id], it.val, p.ports)
+		val, mask, err := parseValue(&flow.Fields[word.at], it.val, p.ports)
 		if err != nil {
 			return err
 		}
-		return p.setMatch(id, it.key, val, mask)
+		return p.setMatch(flow.FieldID(word.at), it.key, val, mask)
+	case wordSetting:
+		return p.setting(it, &settings[word.at])
 	}
-	if known, err := p.setting(it); known {
-		return err
+	if name == "eth" {
+		return nil
 	}
-	return p.unknownKey(it.key)
+	if it.sep != 0 {
+		return it.key.errorf("write dl_vlan=ID", "vlan takes no value")
+	}
+	return p.setMatch(flow.FieldVLANTCI, it.key, flow.Value{Lo: flow.VLANPresent}, flow.Value{Lo: flow.VLANPresent})
 }
 
 func (p *parser) unknownKey(key text) *SyntaxError {
@@ -247,7 +305,7 @@ func (p *parser) unknownKey(key text) *SyntaxError {
 	return key.errorf(hint, "unknown keyword %q", key.s)
 }
 
-func (p *parser) shorthand(it item, s flow.Shorthand) *SyntaxError {
+func (p *parser) shorthand(it item, s *flow.Shorthand) *SyntaxError {
 	if it.sep != 0 {
 		return it.key.errorf("write it alone", "%s takes no value", s.Name)
 	}
@@ -264,6 +322,7 @@ func (p *parser) shorthand(it item, s flow.Shorthand) *SyntaxError {
 // setMatch adds a condition. One that contradicts an earlier one is an error, one that repeats it is not.
 func (p *parser) setMatch(id flow.FieldID, at text, val, mask flow.Value) *SyntaxError {
 	f := &flow.Fields[id]
+	p.fields[id/64] |= 1 << (id % 64)
 	p.at[id] = at.col
 	if f.Width == 128 {
 		if err := p.setBits(f.Word, at, val.Hi, mask.Hi); err != nil {
@@ -286,30 +345,47 @@ func (p *parser) setBits(word uint8, at text, val, mask uint64) *SyntaxError {
 
 // prerequisites checks that every field given has what it needs.
 func (p *parser) prerequisites() *SyntaxError {
-	for id := range flow.Fields {
-		f := &flow.Fields[id]
-		if p.at[id] == 0 || f.Need == nil || f.Need.Fulfilled(&p.rule.Match) {
-			continue
+	for i, left := range p.fields {
+		for ; left != 0; left &= left - 1 {
+			if err := p.prerequisite(flow.FieldID(64*i + bits.TrailingZeros64(left))); err != nil {
+				return err
+			}
 		}
-		var bits flow.Key
-		f.MaskBits(&bits)
-		if p.rule.Match.Mask[f.Word]&bits[f.Word] == 0 && (f.Width != 128 || p.rule.Match.Mask[f.Word+1] == 0) {
-			continue // given as "any"
-		}
-		return text{"", p.at[id]}.errorf(f.Need.Hint, "%s needs a condition that is missing", f.Name)
 	}
 	m := &p.rule.Match
 	if !m.ICMPWhole() {
-		return text{"", max(p.at[flow.FieldTPSrc], p.at[flow.FieldTPDst])}.errorf(
+		return text{"", max(p.column(flow.FieldTPSrc), p.column(flow.FieldTPDst))}.errorf(
 			"write icmp_type and icmp_code, 0 to 255, without a mask", "ICMP has no ports")
 	}
 	const later, l4 = uint64(flow.FragLater) << flow.ShiftFrag, uint64(0xffffffff)
 	if m.Key[flow.WordL4]&later != 0 && (m.Mask[flow.WordL4]&l4 != 0 || m.Mask[flow.WordSrc]&0xffff != 0) {
-		return text{"", p.at[flow.FieldFrag]}.errorf(
+		return text{"", p.column(flow.FieldFrag)}.errorf(
 			"later fragments carry no ports, flags, type or code; use nw_frag=first or none",
 			"nw_frag=later excludes conditions on the transport header")
 	}
 	return nil
+}
+
+// prerequisite checks it for one field.
+func (p *parser) prerequisite(id flow.FieldID) *SyntaxError {
+	f, m := &flow.Fields[id], &p.rule.Match
+	if f.Need == nil || f.Need.Fulfilled(m) {
+		return nil
+	}
+	var all flow.Key
+	f.MaskBits(&all)
+	if m.Mask[f.Word]&all[f.Word] == 0 && (f.Width != 128 || m.Mask[f.Word+1] == 0) {
+		return nil // given as "any"
+	}
+	return text{"", p.at[id]}.errorf(f.Need.Hint, "%s needs a condition that is missing", f.Name)
+}
+
+// column is where a field was given, 0 if it was not.
+func (p *parser) column(id flow.FieldID) int {
+	if p.fields[id/64]>>(id%64)&1 == 0 {
+		return 0
+	}
+	return p.at[id]
 }
 
 // checkActions validates the actions against the match and says where they stand.

@@ -111,7 +111,8 @@ var unsupportedActions = []string{
 
 // parseActions reads a list of actions, those of write_actions in set. They are added to the rule's.
 func (p *parser) parseActions(t text, set bool) *SyntaxError {
-	var drop *text
+	var drop text
+	dropped := false
 	for {
 		it, ok, err := nextItem(&t)
 		if err != nil {
@@ -127,7 +128,7 @@ func (p *parser) parseActions(t text, set bool) *SyntaxError {
 			if it.sep != 0 {
 				return it.key.errorf("write it alone", "drop takes no value")
 			}
-			drop = &it.key
+			drop, dropped = it.key, true
 		case name == "note":
 			err = p.parseNote(it, set)
 		case name == "write_actions":
@@ -139,7 +140,7 @@ func (p *parser) parseActions(t text, set bool) *SyntaxError {
 			return err
 		}
 	}
-	if drop != nil && len(p.rule.Actions) > 0 && !set {
+	if dropped && len(p.rule.Actions) > 0 && !set {
 		return drop.errorf("remove drop or the others", "drop must stand alone")
 	}
 	return nil

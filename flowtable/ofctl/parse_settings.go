@@ -45,27 +45,20 @@ var settings = []setting{
 	{"hard_age", true, everywhere, ignoreStat},
 }
 
-// setting handles it if it is a setting.
-func (p *parser) setting(it item) (known bool, err *SyntaxError) {
-	for i := range settings {
-		s := &settings[i]
-		if s.name != it.key.s {
-			continue
-		}
-		switch {
-		case !slices.Contains(s.modes, p.mode):
-			return true, it.key.errorf("remove it", "%s has no meaning here", s.name)
-		case s.value && (it.sep == 0 || it.val.s == ""):
-			return true, it.key.errorf("write "+s.name+"=VALUE", "%s is missing a value", s.name)
-		case !s.value && it.sep != 0:
-			return true, it.key.errorf("write it alone", "%s takes no value", s.name)
-		case slices.Contains(p.given, s.name) && s.name != "cookie":
-			return true, it.key.errorf("remove one of the two", "%s is given twice", s.name)
-		}
-		p.given = append(p.given, s.name)
-		return true, s.set(p, it)
+// setting handles an item that is the setting s.
+func (p *parser) setting(it item, s *setting) *SyntaxError {
+	switch {
+	case !slices.Contains(s.modes, p.mode):
+		return it.key.errorf("remove it", "%s has no meaning here", s.name)
+	case s.value && (it.sep == 0 || it.val.s == ""):
+		return it.key.errorf("write "+s.name+"=VALUE", "%s is missing a value", s.name)
+	case !s.value && it.sep != 0:
+		return it.key.errorf("write it alone", "%s takes no value", s.name)
+	case slices.Contains(p.given, s.name) && s.name != "cookie":
+		return it.key.errorf("remove one of the two", "%s is given twice", s.name)
 	}
-	return false, nil
+	p.given = append(p.given, s.name)
+	return s.set(p, it)
 }
 
 func (p *parser) setTable(it item) *SyntaxError {
@@ -75,7 +68,7 @@ func (p *parser) setTable(it item) *SyntaxError {
 }
 
 func (p *parser) setPriority(it item) *SyntaxError {
-	if p.mode == modeFilter && !p.filter.Strict {
+	if p.mode == modeFilter && !p.change.Filter.Strict {
 		return it.key.errorf("use the strict form of the command", "a priority selects rules only in the strict form")
 	}
 	n, err := number(it.val, "priority", 0xffff)
@@ -106,10 +99,10 @@ func (p *parser) setCookie(it item) *SyntaxError {
 			return err
 		}
 	}
-	if p.filter.CookieMask != 0 {
+	if p.change.Filter.CookieMask != 0 {
 		return it.key.errorf("remove one of the two", "cookie is given twice")
 	}
-	p.filter.Cookie, p.filter.CookieMask = val&mask, mask
+	p.change.Filter.Cookie, p.change.Filter.CookieMask = val&mask, mask
 	return nil
 }
 
@@ -121,13 +114,13 @@ func (p *parser) setUint16(it item, dst *uint16) *SyntaxError {
 
 func (p *parser) setOutPort(it item) *SyntaxError {
 	n, err := parsePort(it.val, "out_port", p.ports)
-	p.filter.OutPort = uint32(n)
+	p.change.Filter.OutPort = uint32(n)
 	return err
 }
 
 func (p *parser) setOutGroup(it item) *SyntaxError {
 	n, err := number(it.val, "out_group", flow.MaxGroup)
-	p.filter.ByOutGroup, p.filter.OutGroup = true, uint32(n)
+	p.change.Filter.ByOutGroup, p.change.Filter.OutGroup = true, uint32(n)
 	return err
 }
 
