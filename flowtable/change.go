@@ -25,16 +25,16 @@ func accepts(f *flow.Filter, c *record, actions []flow.Action) bool {
 	return port && group
 }
 
-// selected returns the live slots that f selects.
+// selected returns the live slots that f selects, in memory that the next call uses again.
 func (p *Pipeline) selected(f *flow.Filter) []uint32 {
-	var slots []uint32
+	slots := again(p.slots)
 	take := func(slot uint32) {
 		c := p.slab.chunks.at(slot)
 		if (!f.Strict || c.priority == f.Priority) && accepts(f, c, p.actions.chunks.at(c.actions).actions) {
 			slots = append(slots, slot)
 		}
 	}
-	for i, t := range p.tables {
+	for i, t := range p.used() {
 		switch {
 		case t == nil || f.HasTable && i != int(f.Table):
 		case f.Strict:
@@ -43,6 +43,7 @@ func (p *Pipeline) selected(f *flow.Filter) []uint32 {
 			t.Select(&f.Match, take)
 		}
 	}
+	p.slots = slots
 	return slots
 }
 
@@ -356,7 +357,7 @@ func (p *Pipeline) Stats() PipelineStats {
 	st := p.state.Load()
 	s := PipelineStats{Rules: p.rules, Actions: len(p.actions.byText), Generation: st.gen}
 	s.Groups, s.Meters = len(p.groups), len(p.meters)
-	for i, t := range p.tables {
+	for i, t := range p.used() {
 		if t != nil && t.Rules() > 0 {
 			s.ByTable = append(s.ByTable, TableStats{Table: uint8(i), Rules: t.Rules(), Masks: t.Masks(), Tuples: t.Tuples()})
 			s.Tables++

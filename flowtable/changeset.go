@@ -1,6 +1,10 @@
 package flowtable
 
-import "weft/flowtable/flow"
+import (
+	"slices"
+
+	"weft/flowtable/flow"
+)
 
 // A cached flow that was resolved some generations ago is still right if none of the changes since could affect it. The
 // state remembers the matches of the last few changes, so that rules which have nothing to do with a flow, a thousand
@@ -66,6 +70,16 @@ type filter struct {
 // filterBits is how many bits there are, at least, for each match.
 const filterBits = 16
 
+func newFilter(mask *flow.Key, seed uint64) filter {
+	f := filter{mask: *mask, seed: seed, words: make([]uint8, 0, 8)}
+	for w := range mask {
+		if mask[w] != 0 {
+			f.words = append(f.words, uint8(w))
+		}
+	}
+	return f
+}
+
 // hash is that of a key under the mask.
 func (f *filter) hash(key *flow.Key) uint64 {
 	h := f.seed
@@ -86,8 +100,9 @@ func (f *filter) mayHave(key *flow.Key) bool {
 	return f.bits[a/64]>>(a%64)&1 != 0 && f.bits[b/64]>>(b%64)&1 != 0
 }
 
-func (f *filter) add(key *flow.Key) {
-	a, b := f.places(f.hash(key))
+// add adds the match whose key has the hash h.
+func (f *filter) add(h uint64) {
+	a, b := f.places(h)
 	f.bits[a/64] |= 1 << (a % 64)
 	f.bits[b/64] |= 1 << (b % 64)
 }
@@ -99,26 +114,16 @@ func (f *filter) size() {
 		words *= 2
 	}
 	f.bits = make([]uint64, words)
-	for w := range f.mask {
-		if f.mask[w] != 0 {
-			f.words = append(f.words, uint8(w))
-		}
-	}
 }
 
-// tableMatch is the match of a rule that changed, and its table.
-type tableMatch struct {
-	table uint8
-	match flow.Match
-}
-
-// note remembers that match changed, for the log.
-func (x *txn) note(table uint8, m *flow.Match) {
+// note remembers that the rule of a slot changed, for the log. What it matches is known as long as the transaction lasts,
+// whether it came or went: only a later one takes it apart.
+func (x *txn) note(slot uint32) {
 	if len(x.p.noted) == maxNoted {
 		x.all = true
 		return
 	}
-	x.p.noted = append(x.p.noted, tableMatch{table, *m})
+	x.p.noted = append(x.p.noted, slot)
 }
 
 // changeSet is the log entry of what the transaction changed.
@@ -128,73 +133,82 @@ func (x *txn) changeSet() *changeSet {
 		return set
 	}
 	noted := x.visible()
+	rewritable := x.rewritable()
 	if len(noted) > listed {
-		set.filters, set.all = x.filters(noted)
+		set.filters, set.all = x.filters(noted, &rewritable)
 		return set
 	}
-	for i := range noted {
-		set.matches = append(set.matches, noted[i].match)
+	if len(noted) > 0 {
+		set.matches = make([]flow.Match, len(noted))
+	}
+	for i, slot := range noted {
+		set.matches[i] = x.seen(slot, &rewritable)
 	}
 	return set
 }
 
-// visible turns what was noted into what keys of packets are to be compared with, and leaves out what no packet meets.
-func (x *txn) visible() []tableMatch {
-	rewritable := x.p.actions.rewritable()
-	kept := x.p.noted[:0]
-	for _, c := range x.p.noted {
-		c.match = x.unhidden(c.match)
-		switch {
-		case x.p.actions.chained == 0 && c.table != 0:
-			// Without resubmit and goto_table, now and before, only table 0 is looked at, with the packet's own key, but for
-			// the ports of fragments.
-			continue
-		case x.p.actions.chained != 0:
-			for w := range rewritable {
-				c.match.Mask[w] &^= rewritable[w]
-				c.match.Key[w] &^= rewritable[w]
-			}
-		}
-		kept = append(kept, c)
+// visible leaves out of what was noted what no packet meets: without resubmit and goto_table, now and before, only table 0
+// is looked at.
+func (x *txn) visible() []uint32 {
+	p := x.p
+	if p.actions.chained == 0 {
+		p.noted = slices.DeleteFunc(p.noted, func(slot uint32) bool { return p.slab.chunks.at(slot).table != 0 })
 	}
-	return kept
+	return p.noted
 }
 
-// filters sorts matches into filters by their masks. all: there are too many masks.
-func (x *txn) filters(noted []tableMatch) (list []filter, all bool) {
-	find := func(mask *flow.Key) *filter {
-		for i := range list {
-			if list[i].mask == *mask {
-				return &list[i]
-			}
-		}
-		return nil
+// rewritable is what packets may have changed on their way to a table that is not the first one.
+func (x *txn) rewritable() flow.Key {
+	if x.p.actions.chained == 0 {
+		return flow.Key{}
 	}
-	for i := range noted {
-		mask := &noted[i].match.Mask
-		f := find(mask)
-		if f == nil {
+	return x.p.actions.rewritable()
+}
+
+// seen is what the key of a packet as it came is to be compared with, for the rule of a slot.
+func (x *txn) seen(slot uint32, rewritable *flow.Key) flow.Match {
+	m := x.p.classes.Match(slot)
+	if x.p.fragments == flow.FragmentsNormal && m.Key[flow.WordL4]&maskPorts == 0 {
+		m.Mask[flow.WordL4] &^= maskPorts // rules see the ports of fragments as 0, though cached flows have them
+	}
+	for w, bits := range rewritable {
+		m.Mask[w] &^= bits
+		m.Key[w] &^= bits
+	}
+	return m
+}
+
+// notedHash is a noted rule's place in the filters.
+type notedHash struct {
+	hash   uint64
+	filter uint8
+}
+
+// filters sorts the rules of slots into filters by their masks. all: there are too many masks.
+func (x *txn) filters(slots []uint32, rewritable *flow.Key) (list []filter, all bool) {
+	p := x.p
+	p.hashes = p.hashes[:0]
+	i := 0
+	for _, slot := range slots {
+		m := x.seen(slot, rewritable)
+		if i >= len(list) || list[i].mask != m.Mask { // most are like the one before
+			i = slices.IndexFunc(list, func(f filter) bool { return f.mask == m.Mask })
+		}
+		if i < 0 {
 			if len(list) == maxFilters {
 				return nil, true
 			}
-			list = append(list, filter{mask: *mask, seed: x.p.seed})
-			f = &list[len(list)-1]
+			i = len(list)
+			list = append(list, newFilter(&m.Mask, p.seed))
 		}
-		f.n++
+		list[i].n++
+		p.hashes = append(p.hashes, notedHash{list[i].hash(&m.Key), uint8(i)})
 	}
 	for i := range list {
 		list[i].size()
 	}
-	for i := range noted {
-		find(&noted[i].match.Mask).add(&noted[i].match.Key)
+	for _, h := range p.hashes {
+		list[h.filter].add(h.hash)
 	}
 	return list, false
-}
-
-// unhidden is what packets have that m matches, where rules see the ports of fragments as 0 though cached flows have them.
-func (x *txn) unhidden(m flow.Match) flow.Match {
-	if x.p.fragments == flow.FragmentsNormal && m.Key[flow.WordL4]&maskPorts == 0 {
-		m.Mask[flow.WordL4] &^= maskPorts
-	}
-	return m
 }

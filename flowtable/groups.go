@@ -209,9 +209,7 @@ func (x *txn) noteUsers(t target) {
 		return
 	}
 	for slot := range users {
-		c := x.p.slab.chunks.at(slot)
-		m := x.p.classes.Match(slot)
-		x.note(c.table, &m)
+		x.note(slot)
 	}
 }
 

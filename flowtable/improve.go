@@ -66,13 +66,13 @@ func (p *Pipeline) replan(t *classifier.Table) {
 func (p *Pipeline) move() (moved int, more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !slices.ContainsFunc(p.tables[:], func(t *classifier.Table) bool { return t != nil && t.Moving() }) {
+	if !slices.ContainsFunc(p.used(), func(t *classifier.Table) bool { return t != nil && t.Moving() }) {
 		return 0, false
 	}
 	p.reclaim()
 	old := p.state.Load()
 	oldest := min(p.oldest(), old.epoch)
-	for _, t := range p.tables {
+	for _, t := range p.used() {
 		if t != nil && t.Moving() {
 			t.Settle(oldest)
 			moved += t.Move(moveStep, old.gen)

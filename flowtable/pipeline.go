@@ -28,6 +28,7 @@ type Pipeline struct {
 	actions actionStore
 	classes *classifier.Store
 	tables  [flow.NumTables]*classifier.Table // those that ever had rules
+	top     int                               // from which on there are none
 	rules   int
 	serial  uint64
 	lookups []*Lookup
@@ -36,7 +37,10 @@ type Pipeline struct {
 	groups  groupTable                     // as published
 	meters  map[uint32]*meterEntry         // as published
 	live    map[uint32]bool                // ports that have a link
-	noted   []tableMatch                   // what the transaction on its way changed
+	work    txn                            // the transaction on its way
+	noted   []uint32                       // slots of what it changed, for the log
+	hashes  []notedHash                    // of these, while the log's entry is made
+	slots   []uint32                       // what selected returned
 
 	fragments flow.Fragments
 
@@ -109,13 +113,32 @@ func (p *Pipeline) begin() *txn {
 	p.noted = p.noted[:0]
 	st := p.state.Load()
 	p.classes.Epoch(st.epoch + 1)
-	return &txn{p: p, gen: st.gen + 1, now: p.now(), groups: p.groups, meters: p.meters}
+	p.work = txn{
+		p: p, gen: st.gen + 1, now: p.now(), groups: p.groups, meters: p.meters,
+		added: again(p.work.added), removed: again(p.work.removed),
+	}
+	return &p.work
 }
+
+// keptSlots is up to how many slots a list keeps its memory for the next transaction.
+const keptSlots = 1 << 14
+
+// again is a list without its slots, to be filled anew.
+func again(list []uint32) []uint32 {
+	if cap(list) > keptSlots {
+		return nil
+	}
+	return list[:0]
+}
+
+// used are the tables up to the last one that ever had rules.
+func (p *Pipeline) used() []*classifier.Table { return p.tables[:p.top] }
 
 // tableFor returns a table's classifier, made if need be.
 func (p *Pipeline) tableFor(table uint8) *classifier.Table {
 	if p.tables[table] == nil {
 		p.tables[table] = p.classes.NewTable()
+		p.top = max(p.top, int(table)+1)
 	}
 	return p.tables[table]
 }
@@ -153,7 +176,7 @@ func (x *txn) insert(r *flow.Rule, created time.Time) (uint32, error) {
 	}
 	p.count(slot, c, 1)
 	x.added = append(x.added, slot)
-	x.note(r.Table, &r.Match)
+	x.note(slot)
 	return slot, nil
 }
 
@@ -161,10 +184,7 @@ func (x *txn) insert(r *flow.Rule, created time.Time) (uint32, error) {
 func (x *txn) remove(slot uint32) {
 	p := x.p
 	c := p.slab.chunks.at(slot)
-	if !x.all {
-		m := p.classes.Match(slot)
-		x.note(c.table, &m)
-	}
+	x.note(slot)
 	p.tables[c.table].Remove(slot, x.gen)
 	c.live = false
 	p.count(slot, c, -1)
@@ -258,12 +278,8 @@ func (x *txn) dropOldGroups(epoch uint64) {
 // publish shows st, with the tables and the layout as they are now.
 func (p *Pipeline) publish(st *state) {
 	p.classes.Epoch(st.epoch)
-	n := len(p.tables)
-	for n > 0 && p.tables[n-1] == nil {
-		n--
-	}
-	st.tables = make([]classifier.View, n)
-	for i, t := range p.tables[:n] {
+	st.tables = make([]classifier.View, p.top)
+	for i, t := range p.used() {
 		if t != nil {
 			st.tables[i] = t.View()
 		}
@@ -287,7 +303,7 @@ const slackTime = 10 // seconds
 
 // need is the union of everything that the rules look at now, and whether what they change needs the transport header.
 func (p *Pipeline) need() (need flow.Key, deep bool) {
-	for _, t := range p.tables {
+	for _, t := range p.used() {
 		if t == nil {
 			continue
 		}

@@ -339,6 +339,9 @@ type entryBuffer [entryHead + flow.KeyWords]uint64
 
 // each calls f with every entry of the chain, valid until f returns.
 func (s *Store) each(ref uint32, f func(ref uint32, e entry)) {
+	if ref == 0 {
+		return
+	}
 	buf, _ := s.buffers.Get().(*entryBuffer)
 	if buf == nil {
 		buf = new(entryBuffer)

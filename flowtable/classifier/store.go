@@ -95,11 +95,15 @@ func (s *Store) entry(slot uint32, buf *entryBuffer) (e, head entry) {
 }
 
 // Match returns the match of a rule.
-func (s *Store) Match(slot uint32) flow.Match {
+func (s *Store) Match(slot uint32) (m flow.Match) {
 	var buf entryBuffer
 	e, _ := s.entry(slot, &buf)
 	sh := s.shapes[e.mask()]
-	return flow.Match{Key: keyOf(sh, e), Mask: sh.key()}
+	for i := range int(sh.n) {
+		w := sh.word[i]
+		m.Key[w], m.Mask[w] = e[entryHead+i], sh.mask[i]
+	}
+	return m
 }
 
 // Live reports whether the rule was not removed.

@@ -16,6 +16,7 @@ import (
 type Table struct {
 	store  *Store
 	masks  map[flow.Key]*maskInfo
+	last   *maskInfo // that was asked for last: changes come with the same mask one after another
 	byID   map[uint32]*maskInfo
 	tuples []*Tuple
 	bits   bitCounts // of masks with live rules
@@ -73,8 +74,7 @@ func (t *Table) View() View {
 	list := make([]ranked, 0, len(t.tuples))
 	for _, p := range t.tuples {
 		if p.live > 0 {
-			p.top = p.highest()
-			list = append(list, ranked{p, int(p.top)})
+			list = append(list, ranked{p, int(p.highest())})
 		}
 	}
 	slices.SortFunc(list, func(a, b ranked) int {
@@ -89,7 +89,7 @@ func (t *Table) View() View {
 
 // info returns what is known of mask, made if need be.
 func (t *Table) info(mask *flow.Key) *maskInfo {
-	m := t.masks[*mask]
+	m := t.known(mask)
 	if m == nil {
 		m = &maskInfo{mask: *mask, shape: newShape(mask)}
 		m.id = t.store.shapeID(m.shape)
@@ -97,6 +97,14 @@ func (t *Table) info(mask *flow.Key) *maskInfo {
 		t.byID[m.id] = m
 	}
 	return m
+}
+
+// known returns what is known of mask, nil if there is no rule with it.
+func (t *Table) known(mask *flow.Key) *maskInfo {
+	if t.last == nil || t.last.mask != *mask {
+		t.last = t.masks[*mask]
+	}
+	return t.last
 }
 
 // Insert adds a rule that readers see from generation added on. The slot must not be in use.
@@ -263,6 +271,7 @@ func (t *Table) Unlink(slot uint32) {
 	t.unlink(t.homeOf(slot), info, &key, slot)
 	t.entries--
 	if info.rules--; info.rules == 0 {
+		t.last = nil
 		delete(t.masks, info.mask)
 		delete(t.byID, info.id)
 		t.store.gone = append(t.store.gone, retired{epoch: t.store.arena.label, ref: info.id})
@@ -281,7 +290,7 @@ func (t *Table) Exact(m *flow.Match, priority uint16) (slot uint32) {
 
 // Same calls f with every live rule that has the match.
 func (t *Table) Same(m *flow.Match, f func(slot uint32, priority uint16)) {
-	info := t.masks[m.Mask]
+	info := t.known(&m.Mask)
 	if info == nil {
 		return
 	}
@@ -327,7 +336,7 @@ func (t *Table) Select(m *flow.Match, f func(slot uint32)) {
 func (t *Table) Overlapping(m *flow.Match, priority uint16, f func(slot uint32) bool) {
 	walk := make(map[*Tuple]bool)
 	for _, p := range t.tuples {
-		if p.priorities[priority] > 0 {
+		if p.priorities[uint32(priority)] > 0 {
 			walk[p] = true
 		}
 	}

@@ -21,8 +21,9 @@ type Tuple struct {
 	rank       int // place in the plan, unplanned if it has none
 	entries    int
 	live       int
-	priorities map[uint16]int // of live rules
-	top        uint16         // as the newest view has it
+	priorities map[uint32]int // of live rules
+	top        uint16         // the highest of them
+	topless    bool           // the rules with the highest have gone: top is to be found anew
 	leaving    bool           // its rules are moving to other tuples
 	emptied    int            // segments from the start that are, when leaving
 }
@@ -52,7 +53,7 @@ const (
 )
 
 func newTuple(id uint32, sh *shape) *Tuple {
-	t := &Tuple{id: id, shape: *sh, rank: unplanned, priorities: make(map[uint16]int)}
+	t := &Tuple{id: id, shape: *sh, rank: unplanned, priorities: make(map[uint32]int)}
 	d := &directory{segs: make([]atomic.Pointer[segment], 1)}
 	t.dir.Store(d)
 	t.replace(d, 0, 0, &segment{places: make([]uint64, minSegment)})
@@ -203,23 +204,30 @@ func (t *Tuple) blocks(from int, f func(ref uint32) bool) (segment int) {
 	return 0
 }
 
-// highest is the highest priority of the live rules.
+// highest is the highest priority of the live rules, of which there are some.
 func (t *Tuple) highest() uint16 {
-	var top uint16
-	for p := range t.priorities {
-		top = max(top, p)
+	if t.topless {
+		t.top, t.topless = 0, false
+		for p := range t.priorities {
+			t.top = max(t.top, uint16(p))
+		}
 	}
-	return top
+	return t.top
 }
 
 // count takes a live rule in (1) or out (-1). It reports whether views must change for that.
 func (t *Tuple) count(priority uint16, d int) bool {
 	t.live += d
-	n := t.priorities[priority] + d
+	n := t.priorities[uint32(priority)] + d
 	if n == 0 {
-		delete(t.priorities, priority)
+		delete(t.priorities, uint32(priority))
+		t.topless = t.topless || priority == t.top
 		return t.live == 0 || priority == t.top
 	}
-	t.priorities[priority] = n
-	return d > 0 && (t.live == 1 || priority > t.top)
+	t.priorities[uint32(priority)] = n
+	if d < 0 || t.live > 1 && priority <= t.top {
+		return false
+	}
+	t.top, t.topless = priority, false
+	return true
 }
