@@ -91,6 +91,9 @@ func TestAChangeOfManyRulesLeavesOtherFlowsInTheCache(t *testing.T) {
 		changes = append(changes, flow.Change{Rule: rule(t, text)})
 	}
 	changes = append(changes, flow.Change{Rule: rule(t, "priority=9,ip,nw_dst=10.0.0.77,actions=2")})
+	// The flows have four networks and one port between them, which by chance look like some that changed: with one seed in
+	// fourteen, but not with this one.
+	b.p.seed = 1
 	if err := b.p.Apply(changes); err != nil {
 		t.Fatal(err)
 	}
