@@ -39,8 +39,8 @@ func benchmarkChanges(b *testing.B, n int) {
 			b.Fatalf("%s: %+v, %v", command, done, err)
 		}
 	}
-	const listed = 1000
-	call(vswitch.CommandAdd, accessList(listed), listed)
+	const listed, flows = 1000, 1000
+	call(vswitch.CommandAdd, accessList(listed)+hostRoutes(flows), listed+flows)
 	var add, del strings.Builder
 	for i := range n {
 		filter := fmt.Sprintf("ip,nw_dst=198.18.%d.%d", i>>8, i&255)
@@ -117,7 +117,20 @@ func accessList(n int) string {
 	}
 	var text strings.Builder
 	for i := range n {
-		fmt.Fprintf(&text, "priority=%d,udp,nw_src=%s,nw_dst=%s,tp_dst=%d,actions=drop\n", 60000-i, net(), net(), r.IntN(65536))
+		fmt.Fprintf(&text, "priority=%d,udp,nw_src=%s,nw_dst=%s", 60000-i, net(), net())
+		if r.IntN(2) == 0 {
+			fmt.Fprintf(&text, ",tp_dst=%d", r.IntN(65536))
+		}
+		text.WriteString(",actions=drop\n")
+	}
+	return text.String()
+}
+
+// hostRoutes is n rules on an address each.
+func hostRoutes(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "priority=100,in_port=1,udp,nw_dst=10.1.%d.%d,actions=output:2\n", i>>8, i&255)
 	}
 	return text.String()
 }

@@ -115,10 +115,47 @@ func (b *block) entry(buf []uint64, i int) entry {
 	return entry(e[len(buf):])
 }
 
+// shares reports whether the block is of keys that are like key under sh, the mask of its tuple: what entries have in common
+// is that at least.
+func (b *block) shares(sh *shape, key *flow.Key) bool {
+	if b.own {
+		return sh.matches(key, b.words[1:])
+	}
+	c, pairs := 0, b.words[b.pairs():]
+	for i := range int(sh.n) {
+		w := sh.word[i]
+		for id(b.words, c) != w {
+			c++
+		}
+		if (pairs[2*c+1]^key[w])&sh.mask[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// hasKey reports whether key, which has no bits outside the i-th entry's mask, is the entry's.
+func (b *block) hasKey(i int, key *flow.Key) bool {
+	if b.own {
+		return true // what shares the chain has the same words
+	}
+	var differ uint64
+	cells := b.words[b.cells()+2*i*b.columns:]
+	for c := range b.columns {
+		differ |= key[id(b.words, b.common+c)] ^ cells[2*c+1]
+	}
+	for c := range b.common {
+		pair := b.words[b.pairs()+2*c:]
+		differ |= key[id(b.words, c)]&pair[0] ^ pair[1]
+	}
+	return differ == 0
+}
+
 // find returns the index of slot's entry, -1 if it is not here.
 func (b *block) find(slot uint32) int {
+	heads := b.words[b.heads():b.form.words()]
 	for i := range b.n {
-		if b.headOf(i).slot() == slot {
+		if entry(heads[entryHead*i:]).slot() == slot {
 			return i
 		}
 	}
@@ -186,8 +223,7 @@ func (s *Store) common(entries []entry) (mask, value, more flow.Key) {
 	return mask, value, more
 }
 
-// write makes a block of entries, linked to next, and notes that they are there now. from is the block that some of them
-// are copied from: only what is known to be in it moves, not the old place of a rule that is on its way elsewhere.
+// write makes a block of entries, linked to next, and notes that they are there now, see settle.
 func (s *Store) write(t *Tuple, entries []entry, next, from uint32) uint32 {
 	f := form{n: len(entries), own: true}
 	for _, e := range entries {
@@ -218,10 +254,8 @@ func (s *Store) write(t *Tuple, entries []entry, next, from uint32) uint32 {
 	heads := words[f.heads():]
 	for i, e := range entries {
 		copy(heads[entryHead*i:], e[:entryHead])
-		if l := s.locs.at(e.slot()); l.block == from || l.block == 0 {
-			*l = location{ref, t.id}
-		}
 	}
+	s.settle(t, heads, ref, from)
 	words[0] = f.header(next, entries[0].priority())
 	return ref
 }
@@ -274,6 +308,9 @@ func (s *Store) add(t *Tuple, first uint32, e entry) uint32 {
 	for i < b.n && b.headOf(i).priority() > e.priority() {
 		i++
 	}
+	if b.n < maxEntries && b.takes(t, e) {
+		return s.swap(first, before, ref, s.splice(t, &b, ref, i, 0, e))
+	}
 	l := &s.scratch
 	l.n = 0
 	l.take(&b, 0, i)
@@ -313,7 +350,10 @@ func (s *Store) drop(t *Tuple, first, slot uint32) uint32 {
 		i = b.find(slot)
 	}
 	fresh := nextOf(b.head)
-	if b.n > 1 {
+	switch {
+	case b.n > 1 && (b.own || (b.n-1)%resettle != 0):
+		fresh = s.splice(t, &b, ref, i, 1, nil)
+	case b.n > 1:
 		l := &s.scratch
 		l.n = 0
 		l.take(&b, 0, i)
@@ -321,6 +361,89 @@ func (s *Store) drop(t *Tuple, first, slot uint32) uint32 {
 		fresh = s.write(t, l.all[:l.n], fresh, ref)
 	}
 	return s.swap(first, before, ref, fresh)
+}
+
+// resettle is at which numbers of entries left a block is written anew with all that they have in common now. In between
+// it stays with what those had in common who have gone.
+const resettle = 4
+
+// takes reports whether e can join without a change to what the entries have in common and to the columns.
+func (b *block) takes(t *Tuple, e entry) bool {
+	sh := b.s.shapes[e.mask()]
+	if b.own {
+		return *sh == t.shape
+	}
+	var rest flow.Key // what e wants beyond what is common
+	for i := range int(sh.n) {
+		rest[sh.word[i]] = sh.mask[i]
+	}
+	key := keyOf(sh, e)
+	for c := range b.common {
+		w, pair := id(b.words, c), b.words[b.pairs()+2*c:]
+		if rest[w]&pair[0] != pair[0] || key[w]&pair[0] != pair[1] {
+			return false
+		}
+		rest[w] &^= pair[0]
+	}
+	for c := range b.columns {
+		rest[id(b.words, b.common+c)] = 0
+	}
+	return rest == flow.Key{}
+}
+
+// splice writes a block like b, which is from, without cut entries from index i on and, unless it is nil, with e there.
+func (s *Store) splice(t *Tuple, b *block, from uint32, i, cut int, e entry) uint32 {
+	f, put := b.form, 0
+	if e != nil {
+		put = 1
+	}
+	f.n += put - cut
+	ref := s.arena.alloc(classOf(f.words()))
+	words := at(s.arena.chunks, ref)[:f.words()]
+	if f.own {
+		copy(words[1:], b.words[1:f.heads()])
+	} else {
+		copy(words[1:], b.words[1:f.cells()])
+		width := 2 * f.columns
+		old, cells := b.words[b.cells():b.heads()], words[f.cells():]
+		copy(cells, old[:i*width])
+		copy(cells[(i+put)*width:], old[(i+cut)*width:])
+		if e != nil {
+			s.row(f, words, cells[i*width:][:width], e)
+		}
+	}
+	old, heads := b.words[b.heads():b.form.words()], words[f.heads():]
+	copy(heads, old[:i*entryHead])
+	copy(heads[(i+put)*entryHead:], old[(i+cut)*entryHead:])
+	if e != nil {
+		copy(heads[i*entryHead:], e[:entryHead])
+	}
+	s.settle(t, heads, ref, from)
+	words[0] = f.header(nextOf(b.head), entry(heads).priority())
+	return ref
+}
+
+// row writes the cells of e.
+func (s *Store) row(f form, words, cells []uint64, e entry) {
+	sh := s.shapes[e.mask()]
+	for c := range f.columns {
+		cells[2*c], cells[2*c+1] = 0, 0
+		for j := range int(sh.n) {
+			if sh.word[j] == id(words, f.common+c) {
+				cells[2*c], cells[2*c+1] = sh.mask[j], e[entryHead+j]
+			}
+		}
+	}
+}
+
+// settle notes that the entries with these heads are in block ref of t. from is the block that some of them are copied
+// from: only what is known to be in it moves, not the old place of a rule that is on its way elsewhere.
+func (s *Store) settle(t *Tuple, heads []uint64, ref, from uint32) {
+	for ; len(heads) > 0; heads = heads[entryHead:] {
+		if l := s.locs.at(entry(heads).slot()); l.block == from || l.block == 0 {
+			*l = location{ref, t.id}
+		}
+	}
 }
 
 // lengthOf is how many entries the chain has, counted up to limit.

@@ -67,16 +67,6 @@ func (s *shape) matches(key *flow.Key, words []uint64) bool {
 	return differ == 0
 }
 
-// sameWords reports whether key, which has no bits outside the mask, has the entry's words.
-func (s *shape) sameWords(key *flow.Key, e entry) bool {
-	for i := range int(s.n) {
-		if key[s.word[i]] != e[entryHead+i] {
-			return false
-		}
-	}
-	return true
-}
-
 // maskInfo is a mask of rules in one table. Writer's side.
 type maskInfo struct {
 	id    uint32

@@ -144,20 +144,8 @@ func (t *Table) link(p *Tuple, info *maskInfo, key *flow.Key, e entry) {
 
 // shares reports whether the chain of ref is that of key in p.
 func (t *Table) shares(p *Tuple, key *flow.Key, ref uint32) bool {
-	var buf entryBuffer
 	b := t.store.block(ref)
-	e := b.entry(buf[:0], 0)
-	sh, j := t.store.shapes[e.mask()], 0
-	for i := range int(p.shape.n) {
-		w := p.shape.word[i]
-		for sh.word[j] != w {
-			j++
-		}
-		if (e[entryHead+j]^key[w])&p.shape.mask[i] != 0 {
-			return false
-		}
-	}
-	return true
+	return b.shares(&p.shape, key)
 }
 
 // chain returns the first block for key in p, 0 if there is none.
@@ -295,11 +283,17 @@ func (t *Table) Same(m *flow.Match, f func(slot uint32, priority uint16)) {
 		return
 	}
 	for _, h := range info.homes {
-		t.store.each(t.chain(h.tuple, &m.Key), func(ref uint32, e entry) {
-			if e.mask() == info.id && e.live() && info.shape.sameWords(&m.Key, e) && t.store.locs.at(e.slot()).block == ref {
-				f(e.slot(), e.priority())
+		for ref := t.chain(h.tuple, &m.Key); ref != 0; {
+			b := t.store.block(ref)
+			heads := b.words[b.heads():b.form.words()]
+			for i := range b.n {
+				e := entry(heads[entryHead*i:][:entryHead])
+				if e.mask() == info.id && e.live() && b.hasKey(i, &m.Key) && t.store.locs.at(e.slot()).block == ref {
+					f(e.slot(), e.priority())
+				}
 			}
-		})
+			ref = nextOf(b.head)
+		}
 	}
 }
 
