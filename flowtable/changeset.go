@@ -135,14 +135,14 @@ func (x *txn) changeSet() *changeSet {
 	noted := x.visible()
 	rewritable := x.rewritable()
 	if len(noted) > listed {
-		set.filters, set.all = x.filters(noted, &rewritable)
+		set.filters, set.all = x.filters(noted, rewritable)
 		return set
 	}
 	if len(noted) > 0 {
 		set.matches = make([]flow.Match, len(noted))
 	}
 	for i, slot := range noted {
-		set.matches[i] = x.seen(slot, &rewritable)
+		set.matches[i] = x.seen(slot, rewritable)
 	}
 	return set
 }
@@ -157,12 +157,13 @@ func (x *txn) visible() []uint32 {
 	return p.noted
 }
 
-// rewritable is what packets may have changed on their way to a table that is not the first one.
-func (x *txn) rewritable() flow.Key {
+// rewritable is what packets may have changed on their way to a table that is not the first one, nil when there is no way.
+func (x *txn) rewritable() *flow.Key {
 	if x.p.actions.chained == 0 {
-		return flow.Key{}
+		return nil
 	}
-	return x.p.actions.rewritable()
+	all := x.p.actions.rewritable()
+	return &all
 }
 
 // seen is what the key of a packet as it came is to be compared with, for the rule of a slot.
@@ -171,9 +172,11 @@ func (x *txn) seen(slot uint32, rewritable *flow.Key) flow.Match {
 	if x.p.fragments == flow.FragmentsNormal && m.Key[flow.WordL4]&maskPorts == 0 {
 		m.Mask[flow.WordL4] &^= maskPorts // rules see the ports of fragments as 0, though cached flows have them
 	}
-	for w, bits := range rewritable {
-		m.Mask[w] &^= bits
-		m.Key[w] &^= bits
+	if rewritable != nil {
+		for w, bits := range rewritable {
+			m.Mask[w] &^= bits
+			m.Key[w] &^= bits
+		}
 	}
 	return m
 }

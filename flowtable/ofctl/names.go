@@ -22,6 +22,7 @@ var oxmNames = map[string]string{
 
 // conditionWord is what a word before the actions means: the at-th of its kind.
 type conditionWord struct {
+	name string
 	kind wordKind
 	at   uint8
 }
@@ -42,7 +43,7 @@ func indexWords() map[string]conditionWord {
 	index := make(map[string]conditionWord)
 	add := func(name string, kind wordKind, at int) {
 		if _, taken := index[name]; !taken { // the first one counts
-			index[name] = conditionWord{kind, uint8(at)}
+			index[name] = conditionWord{name, kind, uint8(at)}
 		}
 	}
 	for i := range flow.Shorthands {

@@ -154,6 +154,8 @@ type parser struct {
 	actionsAt   []text                             // where each action stands, for errors
 	wrote       bool                               // there was a write_actions
 	given       []string                           // settings given so far
+	words       [8]conditionWord                   // as of the last line, by their places, and
+	place       int                                // the next one's
 	cookieGiven bool
 	tableGiven  bool
 	prioGiven   bool
@@ -167,6 +169,7 @@ func (p *parser) reset(mode parseMode, strict bool) {
 	p.change.Filter.Strict = strict
 	clear(p.fields[:])
 	p.actionsAt, p.given = p.actionsAt[:0], p.given[:0]
+	p.place = 0
 	p.wrote, p.cookieGiven, p.tableGiven, p.prioGiven = false, false, false, false
 }
 
@@ -256,7 +259,7 @@ func (p *parser) condition(it item) *SyntaxError {
 	if it.sep == '(' {
 		return it.key.errorf("write "+name+"=VALUE", "%s does not take parentheses", name)
 	}
-	word, known := conditionWords[name]
+	word, known := p.word(name)
 	switch {
 	case !known && strings.Contains(name, "["):
 		return p.partCondition(it)
@@ -285,6 +288,19 @@ func (p *parser) condition(it item) *SyntaxError {
 		return it.key.errorf("write dl_vlan=ID", "vlan takes no value")
 	}
 	return p.setMatch(flow.FieldVLANTCI, it.key, flow.Value{Lo: flow.VLANPresent}, flow.Value{Lo: flow.VLANPresent})
+}
+
+// word is what a word before the actions means. Lines one after another mostly have the same words at the same places.
+func (p *parser) word(name string) (word conditionWord, known bool) {
+	last := &p.words[p.place%len(p.words)]
+	p.place++
+	if last.name == name && name != "" {
+		return *last, true
+	}
+	if word, known = conditionWords[name]; known {
+		*last = word
+	}
+	return word, known
 }
 
 func (p *parser) unknownKey(key text) *SyntaxError {

@@ -13,6 +13,7 @@ func TestAParserForgetsTheLastRule(t *testing.T) {
 		"table=3,priority=7,cookie=0x9,idle_timeout=5,send_flow_rem,tcp,nw_src=10.0.0.0/8,tp_dst=80,actions=push_vlan:0x8100,output:1",
 		"actions=drop",
 		"in_port=1,nonsense",
+		"=5,actions=drop",
 		"priority=7,ip,actions=output:2,output:3,resubmit(,4)",
 		"udp,tp_dst=5,tp_dst=6,actions=drop",
 		"ip,actions=write_actions(output:1)",

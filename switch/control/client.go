@@ -17,6 +17,9 @@ import (
 // MaxAnswer bounds what the client reads: a dump of a few million rules.
 const MaxAnswer = 4 << 30
 
+// writeBuffer is how much of a request is sent in one system call: a thousand rules.
+const writeBuffer = 64 << 10
+
 // Client calls a daemon.
 type Client struct {
 	socket string
@@ -35,6 +38,7 @@ func NewClient(socket string, timeout time.Duration) *Client {
 					return d.DialContext(ctx, "unix", socket)
 				},
 				DisableCompression: true,
+				WriteBufferSize:    writeBuffer,
 			},
 		},
 	}
