@@ -69,6 +69,27 @@ func benchmarkChanges(b *testing.B, n int) {
 	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/changes, "B/change")
 }
 
+// BenchmarkDump is what it costs to list rules over the control socket, the client's part included.
+func BenchmarkDump(b *testing.B) {
+	const listed, flows = 1000, 1000
+	c := serveSwitch(b)
+	in := &vswitch.FlowRequest{Kind: vswitch.KindFlow, Command: vswitch.CommandAdd}
+	if _, err := control.CallText[vswitch.FlowRequest, vswitch.FlowCounts](b.Context(), c, http.MethodPost, "/v1/changes",
+		in, strings.NewReader(accessList(listed)+hostRoutes(flows))); err != nil {
+		b.Fatal(err)
+	}
+	used, rules := processorTime(b), 0
+	for b.Loop() {
+		if err := control.CallList(b.Context(), c, routeFlows.pattern, &flowRequest{}, func(*vswitch.FlowInfo) error {
+			rules++
+			return nil
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((processorTime(b)-used).Nanoseconds())/float64(rules), "cpu-ns/rule")
+}
+
 // serveSwitch answers a control socket with a switch that has one bridge without ports, and returns a client.
 func serveSwitch(b *testing.B) *control.Client {
 	b.Helper()

@@ -11,10 +11,17 @@ import (
 	"weft/flowtable/flow"
 )
 
+// How long a rule is as a rule, and what a dump puts before it.
+const (
+	usualRule  = 112
+	usualStats = 80
+)
+
 // FormatRule prints r as "ovs-ofctl dump-flows --names --no-stats" does, so that ParseRule, ovs-ofctl and people can read
 // it. With nil ports, ports are numbers.
 func FormatRule(r *flow.Rule, ports PortNames) string {
 	var w ruleWriter
+	w.b.Grow(usualRule)
 	w.ports = ports
 	if r.Cookie != 0 {
 		fmt.Fprintf(&w.b, "cookie=%#x, ", r.Cookie)
@@ -31,6 +38,7 @@ func FormatRule(r *flow.Rule, ports PortNames) string {
 // seconds except the first. With nil ports, ports are numbers.
 func FormatStats(s *flow.RuleStats, ports PortNames) string {
 	var w ruleWriter
+	w.b.Grow(usualStats + usualRule)
 	w.ports = ports
 	r := &s.Rule
 	fmt.Fprintf(&w.b, " cookie=%#x, duration=%d.%03ds, table=%d, n_packets=%d, n_bytes=%d, ", r.Cookie,

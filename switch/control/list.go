@@ -41,7 +41,8 @@ func writeList[T any](w io.Writer, list iter.Seq[T]) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	enc := json.NewEncoder(out)
 	sep := "["
-	for v := range list {
+	v := new(T)
+	for *v = range list {
 		if _, err := out.WriteString(sep); err != nil {
 			return err
 		}
