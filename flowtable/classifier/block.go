@@ -13,7 +13,8 @@ import (
 //	         the key's words under it
 //	else
 //	         which words of keys the common words and the columns are, a byte each
-//	         mask and value of the common words: bits that all rules in it want, and want to be the same
+//	         mask and value of the common words: bits that all rules in it want, and want to be the same (all such bits, but
+//	         for those that became common when a rule left, see resettle)
 //	         for each rule and column, its mask and value
 //	for each rule
 //	         slot 32 | priority 16    mask 32 | data 32    added    removed
