@@ -41,6 +41,10 @@ func TestTextsAsTheyComeAreTakenOrRefusedAtTheirPlace(t *testing.T) {
 				"delete group_id=1\n", FlowCounts{}, 3, "group 3 names group 1",
 		},
 		{
+			"lines across pieces, and one that is longer", KindFlow, strings.Repeat("in_port=1,actions=2\n", textPiece/10) + "#" +
+				strings.Repeat(" ", 3*textPiece) + "\nnonsense\n", FlowCounts{}, textPiece/10 + 2, `"nonsense"`,
+		},
+		{
 			"a long line", KindFlow, strings.Repeat("# more\n", 9) + "in_port=1" + strings.Repeat(" ", maxLine) + "actions=2",
 			FlowCounts{},
 			10, "too long",
