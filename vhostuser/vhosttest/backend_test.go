@@ -135,18 +135,9 @@ func (b *backEnd) waitFor(what string, ok func(vhostuser.Status) bool) {
 	}
 }
 
-// skipWithoutPacked skips a test whose guest could not be connected because the port does not know packed rings.
-func skipWithoutPacked(t testing.TB, err error) {
-	t.Helper()
-	if missing := new(vhosttest.MissingFeaturesError); errors.As(err, &missing) && missing.Features == vhosttest.FeaturePacked {
-		t.Skip("the port does not offer packed rings")
-	}
-}
-
 func connect(t testing.TB, cfg vhosttest.Config) *vhosttest.Guest {
 	t.Helper()
 	g, err := vhosttest.Connect(cfg)
-	skipWithoutPacked(t, err)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -217,10 +217,9 @@ func (f *packed) untouched(at, n uint16) error {
 	return nil
 }
 
-// restart clears the ring (section 2.8.13). The wrap counters, 1 at first, change whenever index passes the end.
+// restart makes the ring what it is when driver and device have come to index, all buffers used: zeros at first (section
+// 2.8.13). The wrap counters, 1 at first, change whenever index passes the end.
 func (f *packed) restart(index uint16) {
-	clear(f.ring.desc.Bytes)
-	clear(f.shadow)
 	at := uint32(index)
 	wrap := uint16(WrapBit)
 	if at/f.ring.size%2 == 1 {
@@ -228,6 +227,17 @@ func (f *packed) restart(index uint16) {
 	}
 	f.avail = uint16(at%f.ring.size) | wrap
 	f.next, f.scan = f.avail, f.avail
+	for i := range f.ring.size {
+		lap := wrap
+		if i >= at%f.ring.size {
+			lap ^= WrapBit // the last one
+		}
+		d := PackedDesc{Flags: UsedFlags(lap)}
+		f.ring.SetDesc(i, d)
+		if f.shadow != nil {
+			f.shadow[i] = d
+		}
+	}
 	f.seenFirst, f.seenCount = 0, 0
 	f.ring.SetDeviceEvent(0, EventsEnable)
 	f.ring.SetDriverEvent(0, EventsDisable)
