@@ -168,7 +168,8 @@ func (r *Ring) walkPacked(c *chain, first *buffer, direction uint16) bool {
 }
 
 // walkTable adds the buffers of an indirect table, which are all of it, in its order; of their flags only descWrite counts
-// (virtio 1.3 §2.8.7).
+// (virtio 1.3 §2.8.7). A buffer that the device only reads may have it all the same: DPDK's driver sets it for the header in
+// front of a frame of several pieces.
 func (r *Ring) walkTable(c *chain, first *buffer, direction uint16) bool {
 	table, entries, ok := r.indirectTable(first, first.head)
 	if !ok {
@@ -182,7 +183,7 @@ func (r *Ring) walkTable(c *chain, first *buffer, direction uint16) bool {
 		}
 		// SAFETY: i < entries, so the descriptor lies inside the table.
 		b.loadPacked(unsafe.Add(table, uintptr(i)*descSize))
-		if b.flags&descWrite != direction {
+		if b.flags&descWrite < direction {
 			r.fail(WrongDirection, uint16(i), uint64(b.flags))
 			return false
 		}
