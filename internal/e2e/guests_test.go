@@ -90,6 +90,11 @@ func (g *guests) readyVM2() {
 	g.must(g.vm2.Do(g.ctx, agent.OpChannels, agent.ChannelsArgs{Interface: "eth0", Combined: 2}, nil))
 	g.must(g.vm2.TCPServe(g.ctx, ":5001"))
 	g.must(g.weft.WaitLink(g.ctx, true, "vm2"))
+	shown, err := g.weft.CLI(g.ctx, "port", "show", "vm2")
+	g.must(err)
+	if !strings.Contains(shown, "RING_PACKED") {
+		g.t.Fatalf("vm2 does not use packed rings:\n%s", shown)
+	}
 }
 
 func (g *guests) boot() {
