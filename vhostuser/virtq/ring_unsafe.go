@@ -39,8 +39,8 @@ type RingConfig struct {
 // burst is how many buffers are staged at a time: read from the ring, translated and prefetched together.
 const burst = packet.BatchSize
 
-// unpublished is how many chains are put before they are published at the latest: those of a burst, and of a frame over as
-// many buffers as can be.
+// unpublished is how many chains are put before they are published at the latest, see makeRoom: a frame over as many buffers
+// as can be when as many are put already, and the rest of what is staged.
 const unpublished = 2*maxChain + burst
 
 // maxChain is how many pieces of one chain are remembered. Frames that need more are dropped.

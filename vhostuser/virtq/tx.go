@@ -92,11 +92,21 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 
 // restage stages the next buffers, up to want of them. It fails when there is none.
 func (r *Ring) restage(t *txBurst, want int) bool {
+	r.makeRoom(t)
 	if r.free == 0 {
 		return false
 	}
 	t.next, t.staged = 0, r.stage(min(want, burst), true)
 	return t.staged > 0
+}
+
+// makeRoom publishes what was put if a frame over as many buffers as can be, and one in each staged buffer behind it, might
+// not find room in Ring.used. A burst has more frames than buffers are staged at a time: clones, too.
+func (r *Ring) makeRoom(t *txBurst) {
+	if t.taken > unpublished-maxChain-burst {
+		r.publish(t.taken)
+		t.taken = 0
+	}
 }
 
 // scatter delivers p where one plain descriptor does not suffice: to a chain, or over several buffers when they are
@@ -108,10 +118,7 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 	if r.mergeable {
 		most = maxChain
 	}
-	if t.taken > unpublished-maxChain-burst {
-		r.publish(t.taken)
-		t.taken = 0
-	}
+	r.makeRoom(t)
 	tail, free := r.tail, r.free
 	n := 0
 	for all.total < need {
