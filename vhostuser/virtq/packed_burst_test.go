@@ -67,3 +67,20 @@ func TestABurstOfClonesBehindFramesOverManyBuffers(t *testing.T) {
 		}
 	}
 }
+
+// TestAChainOverDescriptorsThatTheBurstHasUsed: a burst that publishes on its way gives the guest descriptors back, which may
+// make a chain out of them before the burst ends. Here it is the used descriptor itself that ends the chain.
+func TestAChainOverDescriptorsThatTheBurstHasUsed(t *testing.T) {
+	const tiny = 2 * packet.MaxSegments
+	r, ring, buf := burstRig(t, tiny+2)
+	d := vhosttest.PackedDesc{Addr: buf.GPA, Len: 50, ID: tiny, Flags: vhosttest.DescWrite | next}
+	last := ring.Offer(tiny|vhosttest.WrapBit, d, d)
+	r.burst(2)
+	r.healthy()
+	if c := r.tx.Counters(); c.Packets != 3 || c.Drops[packet.DropNoDescriptor] != 1 {
+		t.Fatalf("counted %+v", c)
+	}
+	if at := ring.Advance(last, 1); r.txRing.Base()&0xffff != uint32(at) {
+		t.Errorf("the ring goes on at %#x, want %#x", r.txRing.Base(), at)
+	}
+}

@@ -202,7 +202,7 @@ func (r *Ring) publishPacked(n int) {
 	if n == 0 {
 		return
 	}
-	at, lap := r.next&^wrapBit, lapFlags(r.next)
+	at, lap, descs := r.next&^wrapBit, lapFlags(r.next), 0
 	first := lap
 	for i := range r.used[:n] {
 		e := &r.used[i]
@@ -214,6 +214,7 @@ func (r *Ring) publishPacked(n int) {
 			at -= r.size
 			lap ^= lapFlags(wrapBit)
 		}
+		descs += int(e.count)
 	}
 	// SAFETY: as above.
 	atomic.StoreUint64((*uint64)(unsafe.Add(r.packedAt(r.next), 8)), r.used[0].descriptor(first))
@@ -221,6 +222,9 @@ func (r *Ring) publishPacked(n int) {
 		at |= wrapBit
 	}
 	r.next = at
+	if r.free > 0 {
+		r.free += descs // in the midst of a burst: the guest may make these available again
+	}
 }
 
 // lapFlags are the flags of a used descriptor at a position that tell its lap, in the latter half of a descriptor (virtio
