@@ -84,7 +84,7 @@ func (r *Ring) walkSplit(c *chain, first *buffer, direction uint16) bool {
 }
 
 // indirectTable translates the table that the indirect descriptor b describes. The device ignores descWrite in b (virtio
-// 1.3 §2.7.5.3.2).
+// 1.3 §2.7.5.3.2 and §2.8.7).
 func (r *Ring) indirectTable(b *buffer, at uint16) (table unsafe.Pointer, entries uint32, ok bool) {
 	switch {
 	case !r.indirect:

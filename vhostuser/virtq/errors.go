@@ -38,13 +38,13 @@ func (v Violation) String() string { return violationTexts[v] }
 // RingError says what a guest did to break its ring. The guest recovers by resetting the device.
 type RingError struct {
 	Violation Violation
-	// Index is the available index (modulo 2^16) at which it was seen, Descriptor the descriptor's number in its table,
-	// Value the offending field: an address, index or length.
+	// Index is the available index (modulo 2^16) at which it was seen, in a packed ring the first descriptor of the burst in
+	// which it was. Descriptor is the descriptor's number in its table, Value the offending field: an address, index or length.
 	Index      uint16
 	Descriptor uint16
 	Value      uint64
 }
 
 func (e *RingError) Error() string {
-	return fmt.Sprintf("%s (avail index %d, descriptor %d, value %#x)", e.Violation, e.Index, e.Descriptor, e.Value)
+	return fmt.Sprintf("%s (ring index %d, descriptor %d, value %#x)", e.Violation, e.Index, e.Descriptor, e.Value)
 }

@@ -22,10 +22,10 @@ const (
 	availElem    = 2
 	usedElemSize = 8
 
-	// MaxSize is the largest ring, split (virtio 1.3 §2.7) or packed (§2.8.10.1).
+	// MaxSize is the largest ring, split (virtio 1.3 §2.7) or packed (§2.8).
 	MaxSize = 32768
 
-	// EventBytes is the size of a packed ring's driver area and of its device area (virtio 1.3 §2.8.10).
+	// EventBytes is the size of a packed ring's driver area and of its device area (virtio 1.3 §2.8.10.1).
 	EventBytes = 4
 )
 

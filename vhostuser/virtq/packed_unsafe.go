@@ -148,7 +148,7 @@ func (r *Ring) walkPacked(c *chain, first *buffer, direction uint16) bool {
 	for steps := uint16(1); ; steps++ {
 		switch {
 		case b.flags&descIndirect != 0:
-			r.fail(IndirectWithNext, at&^wrapBit, uint64(b.flags)) // virtio 1.3 §2.8.19.1
+			r.fail(IndirectWithNext, at&^wrapBit, uint64(b.flags)) // virtio 1.3 §2.8.19
 			return false
 		case b.flags&descWrite != direction:
 			r.fail(WrongDirection, at&^wrapBit, uint64(b.flags))
@@ -168,10 +168,10 @@ func (r *Ring) walkPacked(c *chain, first *buffer, direction uint16) bool {
 }
 
 // walkTable adds the buffers of an indirect table, which are all of it, in its order; of their flags only descWrite counts
-// (virtio 1.3 §2.8.7). A buffer that the device only reads may have it all the same: DPDK's driver sets it for the header in
-// front of a frame of several pieces.
+// (virtio 1.3 §2.8.7): a table within a table is a buffer like any other. A buffer that the device only reads may have the
+// flag all the same: DPDK's driver sets it for the header in front of a frame of several pieces.
 func (r *Ring) walkTable(c *chain, first *buffer, direction uint16) bool {
-	table, entries, ok := r.indirectTable(first, first.head)
+	table, entries, ok := r.indirectTable(first, first.pos&^wrapBit)
 	if !ok {
 		return false
 	}
@@ -196,8 +196,9 @@ func (r *Ring) walkTable(c *chain, first *buffer, direction uint16) bool {
 }
 
 // publishPacked writes the first n of used to the ring. A chain's used descriptor stands where the chain began, and the
-// next one behind the chain. The first is written last, by a locked exchange: until then the guest sees none of them, and it
-// orders them before the reading of the guest's flags in interrupt (virtio 1.3 §2.8.21.3).
+// next one behind the chain (virtio 1.3 §2.8.6). The first is written last, by a locked exchange: until then the guest sees
+// none of them, as it must not of a frame over several buffers (§2.8.9), and it orders them before the reading of the guest's
+// flags in interrupt (§2.8.22).
 func (r *Ring) publishPacked(n int) {
 	if n == 0 {
 		return

@@ -22,7 +22,7 @@ type RingConfig struct {
 	Base    uint32
 	OldBase bool
 	// Desc, Driver and Device are the ring's areas (virtio 1.3 §2.6), in a split ring descriptor table, available and used
-	// ring. They are wholly inside guest memory, aligned to 16, 2 and 4 bytes (§2.7), in a packed ring to 16, 4 and 4 (§2.8.10).
+	// ring. They are wholly inside guest memory, aligned to 16, 2 and 4 bytes (§2.7), in a packed ring to 16, 4 and 4 (§2.8.10.1).
 	Desc, Driver, Device unsafe.Pointer
 	// Memory translates the addresses in descriptors.
 	Memory *Memory
@@ -200,7 +200,11 @@ func (r *Ring) Err() error {
 // fail breaks the ring. It happens once in a ring's life, so it may allocate.
 func (r *Ring) fail(v Violation, descriptor uint16, value uint64) {
 	r.broken = true
-	r.err.Store(&RingError{Violation: v, Index: r.next + r.taken, Descriptor: descriptor, Value: value})
+	index := r.next + r.taken
+	if r.packed {
+		index = r.next &^ wrapBit
+	}
+	r.err.Store(&RingError{Violation: v, Index: index, Descriptor: descriptor, Value: value})
 }
 
 // halfWord is 16 bits of guest memory, read through the aligned 32-bit word around them: Go has no 16-bit atomics.
