@@ -7,8 +7,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,52 +30,6 @@ const (
 	tableEntries = 1500
 )
 
-// attack is one thing that a guest does to a ring. Each is tried on the transmitq and on the receiveq.
-type attack struct {
-	name string
-	// want is how the ring breaks; 0 when the guest harms nobody, and the ring goes on.
-	want   virtq.Violation
-	noInd  bool // INDIRECT_DESC is not negotiated
-	do     func(v *victim)
-	onlyRx bool // only on the guest's receiveq
-	onlyTx bool
-}
-
-// victim is the ring under attack.
-type victim struct {
-	t    *testing.T
-	r    *rig
-	q    *vhosttest.Queue
-	ring *vhosttest.Ring
-	w    uint16 // the flag that makes a buffer's direction right
-	buf  vhosttest.Place
-	tab  vhosttest.Place
-}
-
-// desc writes descriptor i.
-func (v *victim) desc(i uint32, addr uint64, n uint32, flags, next uint16) {
-	v.ring.SetDesc(i, vhosttest.Desc{Addr: addr, Len: n, Flags: flags | v.w, Next: next})
-}
-
-// table writes an indirect table of entries, each made by f, and offers it as descriptor 0.
-func (v *victim) table(n int, f func(i int) vhosttest.Desc) {
-	descs := make([]vhosttest.Desc, n)
-	for i := range descs {
-		descs[i] = f(i)
-		descs[i].Flags ^= v.w
-	}
-	if err := v.r.guest.Memory().WriteDescs(v.tab.GPA, descs...); err != nil {
-		v.t.Fatal(err)
-	}
-	v.ring.SetDesc(0, vhosttest.Desc{Addr: v.tab.GPA, Len: uint32(n * vhosttest.DescSize), Flags: indirect})
-	v.ring.Offer(0)
-}
-
-const (
-	next     = vhosttest.DescNext
-	indirect = vhosttest.DescIndirect
-)
-
 func hostileRig(t testing.TB, hasIndirect bool, more ...func(*vhosttest.Config)) *rig {
 	cfg := vhosttest.Config{RingSize: hostileRing, SlotSize: 1600, Verify: true, Indirect: hasIndirect}
 	if hasIndirect {
@@ -97,74 +49,33 @@ func hostileRig(t testing.TB, hasIndirect bool, more ...func(*vhosttest.Config))
 	return newRig(t, cfg)
 }
 
-// image is a copy of all guest memory, the secret region included.
-func image(g *vhosttest.Guest) [][]byte {
-	var all [][]byte
-	for _, l := range g.Memory().Layout() {
-		p, err := g.Memory().At(l.GPA, l.Size)
-		if err != nil {
-			panic(err)
-		}
-		all = append(all, bytes.Clone(p.Bytes))
-	}
-	return all
-}
-
-// unchanged fails when memory differs from before elsewhere than in the places allowed.
-func unchanged(t *testing.T, g *vhosttest.Guest, before [][]byte, allowed ...vhosttest.Place) {
-	t.Helper()
-	for i, l := range g.Memory().Layout() {
-		p, _ := g.Memory().At(l.GPA, l.Size)
-		for _, a := range allowed {
-			if a.GPA >= l.GPA && a.GPA-l.GPA < l.Size {
-				off := a.GPA - l.GPA
-				copy(before[i][off:off+uint64(len(a.Bytes))], p.Bytes[off:])
-			}
-		}
-		if !bytes.Equal(p.Bytes, before[i]) {
-			t.Errorf("the device changed memory of the region at %#x that is not its to change", l.GPA)
-		}
-	}
-}
-
 func TestAHostileGuestBreaksItsOwnRingOnly(t *testing.T) {
-	for _, a := range attacks {
-		for _, rx := range []bool{false, true} {
-			name := a.name + " on the transmitq"
-			if rx {
-				name = a.name + " on the receiveq"
+	for _, packed := range []bool{false, true} {
+		list := append(splitAttacks, attacks...)
+		if packed {
+			list = append(packedAttacks, attacks...)
+		}
+		for _, a := range list {
+			for _, rx := range []bool{false, true} {
+				if rx && a.onlyTx || !rx && a.onlyRx {
+					continue
+				}
+				name := a.name + map[bool]string{false: " on the transmitq", true: " on the receiveq"}[rx]
+				t.Run(name+map[bool]string{true: ", packed"}[packed], func(t *testing.T) { runAttack(t, a, packed, rx) })
 			}
-			if rx && a.onlyTx || !rx && a.onlyRx {
-				continue
-			}
-			t.Run(name, func(t *testing.T) { runAttack(t, a, rx) })
 		}
 	}
 }
 
-func newVictim(t *testing.T, a attack, rx bool) *victim {
-	r := hostileRig(t, !a.noInd)
-	v := &victim{t: t, r: r, q: r.guest.Tx(0)}
-	if rx {
-		v.q, v.w = r.guest.Rx(0), vhosttest.DescWrite
-		r.guest.Rx(0).Ring().SetAvailHead(0, 0) // takes back what the driver had offered
+func runAttack(t *testing.T, a attack, packed, rx bool) {
+	if packed && a.ignored {
+		a.want = 0
 	}
-	v.ring = v.q.Ring()
-	var err, err2 error
-	v.buf, err = r.guest.Memory().Alloc(2048, 64)
-	v.tab, err2 = r.guest.Memory().Alloc(tableEntries*vhosttest.DescSize, 16)
-	if err = errors.Join(err, err2); err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-func runAttack(t *testing.T, a attack, rx bool) {
-	v := newVictim(t, a, rx)
+	v := newVictim(t, a, packed, rx)
 	r := v.r
 	a.do(v)
 	ring, other := r.rxRing, r.txRing
-	before := image(r.guest)
+	before, descs := image(r.guest), v.descs()
 	rng := rand.New(rand.NewPCG(1, 1))
 	frames := [][]byte{randomFrame(rng, 52, 52), randomFrame(rng, 88, 88), randomFrame(rng, 20, 20)}
 	for range 3 {
@@ -175,13 +86,13 @@ func runAttack(t *testing.T, a attack, rx bool) {
 			r.poll(func([]byte) {})
 		}
 	}
-	last, _ := r.guest.Memory().At(endGPA-64, 64)
-	if !rx {
-		last.Bytes = nil
-		unchanged(t, r.guest, before, v.ring.UsedPlace())
-	} else {
-		unchanged(t, r.guest, before, v.ring.UsedPlace(), v.buf, last)
+	allowed := v.deviceParts()
+	if rx {
+		last, _ := r.guest.Memory().At(endGPA-64, 64)
+		allowed = append(allowed, v.buf, last)
 	}
+	unchanged(t, r.guest, before, allowed...)
+	v.onlyUsed(descs)
 	if err := other.Err(); err != nil {
 		t.Errorf("the other ring broke too: %v", err)
 	}
@@ -201,6 +112,9 @@ func runAttack(t *testing.T, a attack, rx bool) {
 	if !strings.Contains(re.Error(), a.want.String()) || a.want.String() == "" {
 		t.Errorf("the error does not say what was wrong: %q", re)
 	}
+	if packed && (re.Index >= hostileRing || re.Descriptor >= tableEntries) {
+		t.Errorf("the error names what is not in the ring: %v", re)
+	}
 	if n := r.errors.Load(); n != 1 {
 		t.Errorf("onError was called %d times", n)
 	}
@@ -210,7 +124,7 @@ func runAttack(t *testing.T, a attack, rx bool) {
 // recovers checks that a broken queue stays silent, and works again with the ring of a guest that has re-initialised.
 func recovers(t *testing.T, v *victim, rx bool) {
 	r := v.r
-	fresh := hostileRig(t, true)
+	fresh := hostileRig(t, true, func(c *vhosttest.Config) { c.Packed = v.packed != nil })
 	rng := rand.New(rand.NewPCG(2, 2))
 	f := randomFrame(rng, 100, 100)
 	if rx {
@@ -369,33 +283,33 @@ func TestRingsThatChangeWhileTheDeviceWorks(t *testing.T) {
 		"everything, changing back":    all | vhosttest.MutateFlip,
 		"everything":                   all,
 	} {
-		t.Run(name, func(t *testing.T) {
-			deadline := time.Now().Add(150 * time.Millisecond)
-			broken, rounds := 0, 0
-			for seed := uint64(1); time.Now().Before(deadline); seed++ {
-				r := hostileRig(t, seed%2 == 0)
-				before := image(r.guest)[0]
-				rx := vhosttest.Mutate(r.guest.Rx(0), what, seed)
-				tx := vhosttest.Mutate(r.guest.Tx(0), what, ^seed)
-				rounds += churn(r, seed)
-				rx.Stop()
-				tx.Stop()
-				if !bytes.Equal(image(r.guest)[0], before) {
-					t.Fatal("the device wrote to memory that it was not told of")
-				}
-				for _, err := range []error{r.rxRing.Err(), r.txRing.Err()} {
-					if err != nil {
-						broken++
-						if err.Error() == "" {
-							t.Error("a ring broke without a reason")
-						}
-					}
-				}
+		t.Run(name, func(t *testing.T) { mutate(t, what, false) })
+		t.Run(name+", packed", func(t *testing.T) { mutate(t, what, true) })
+	}
+}
+
+func mutate(t *testing.T, what vhosttest.MutateWhat, packed bool) {
+	deadline := time.Now().Add(150 * time.Millisecond)
+	rounds := 0
+	for seed := uint64(1); time.Now().Before(deadline); seed++ {
+		r := hostileRig(t, seed%2 == 0, func(c *vhosttest.Config) { c.Packed, c.Mergeable = packed, seed%3 == 0 })
+		before := image(r.guest)[0]
+		rx := vhosttest.Mutate(r.guest.Rx(0), what, seed)
+		tx := vhosttest.Mutate(r.guest.Tx(0), what, ^seed)
+		rounds += churn(r, seed)
+		rx.Stop()
+		tx.Stop()
+		if !bytes.Equal(image(r.guest)[0], before) {
+			t.Fatal("the device wrote to memory that it was not told of")
+		}
+		for _, err := range []error{r.rxRing.Err(), r.txRing.Err()} {
+			if err != nil && err.Error() == "" {
+				t.Error("a ring broke without a reason")
 			}
-			if rounds == 0 {
-				t.Error("nothing was done")
-			}
-		})
+		}
+	}
+	if rounds == 0 {
+		t.Error("nothing was done")
 	}
 }
 
@@ -407,11 +321,11 @@ func churn(r *rig, seed uint64) int {
 	for i := range idx {
 		idx[i] = uint8(i)
 	}
-	txRing, rxRing := r.guest.Tx(0).Ring(), r.guest.Rx(0).Ring()
+	offerTx, offerRx := offerer(r.guest.Tx(0)), offerer(r.guest.Rx(0))
 	for round := range 300 {
 		for range rng.IntN(8) {
-			txRing.Offer(uint16(rng.UintN(hostileRing)))
-			rxRing.Offer(uint16(rng.UintN(hostileRing)))
+			offerTx(uint16(rng.UintN(hostileRing)))
+			offerRx(uint16(rng.UintN(hostileRing)))
 		}
 		n := r.rx.Receive(r.batch)
 		for i := range n {
@@ -433,9 +347,23 @@ func churn(r *rig, seed uint64) int {
 	return 300
 }
 
+// offerer makes descriptors available again as they are: those that it is told, or in a packed ring one after the other.
+func offerer(q *vhosttest.Queue) func(head uint16) {
+	ring, at := q.PackedRing(), q.AvailIndex()
+	if ring == nil {
+		return func(head uint16) { q.Ring().Offer(head) }
+	}
+	return func(uint16) { at = ring.Offer(at, ring.Desc(uint32(at&^vhosttest.WrapBit))) }
+}
+
 // TestATruncatedMemoryFileIsAFault: the PMD thread survives a SIGBUS because it arrives as a panic with the address.
 func TestATruncatedMemoryFileIsAFault(t *testing.T) {
-	r := hostileRig(t, true)
+	for _, packed := range []bool{false, true} {
+		truncated(t, hostileRig(t, true, func(c *vhosttest.Config) { c.Packed = packed }))
+	}
+}
+
+func truncated(t *testing.T, r *rig) {
 	if err := r.guest.Memory().Truncate(0); err != nil {
 		t.Fatal(err)
 	}
@@ -459,79 +387,6 @@ func TestATruncatedMemoryFileIsAFault(t *testing.T) {
 			use()
 		}()
 	}
-}
-
-// TestValuesThatChangeBetweenTwoReads flips one field between a good and a bad value as fast as a CPU can. A device
-// that checks one reading and uses another leaves guest memory, where it faults, or hands out a segment outside.
-func TestValuesThatChangeBetweenTwoReads(t *testing.T) {
-	type desc = vhosttest.Desc
-	const edge = endGPA - 2000
-	for name, c := range map[string]struct{ good, bad desc }{
-		"length":  {desc{Addr: edge, Len: 2000}, desc{Addr: edge, Len: 9000}},
-		"address": {desc{Addr: edge, Len: 2000}, desc{Addr: edge + 1900, Len: 2000}},
-		"flags":   {desc{Addr: edge, Len: 2000}, desc{Addr: edge, Len: 2000, Flags: indirect}},
-		"next": {
-			desc{Addr: edge, Len: 2000, Flags: next, Next: 1},
-			desc{Addr: edge, Len: 2000, Flags: next, Next: 0x7fff},
-		},
-	} {
-		for _, inTable := range []bool{false, true} {
-			for _, rx := range []bool{false, true} {
-				where := map[bool]string{false: "in the ring", true: "in a table"}[inTable]
-				side := map[bool]string{false: "transmitq", true: "receiveq"}[rx]
-				t.Run(name+" "+where+" of the "+side, func(t *testing.T) { flip(t, c.good, c.bad, inTable, rx) })
-			}
-		}
-	}
-}
-
-func flip(t *testing.T, good, bad vhosttest.Desc, inTable, rx bool) {
-	v := newVictim(t, attack{}, rx)
-	r, mem := v.r, v.r.guest.Memory()
-	good.Flags |= v.w
-	bad.Flags |= v.w
-	set := func(d vhosttest.Desc) { v.ring.SetDesc(0, d) }
-	v.desc(1, good.Addr, 500, 0, 0)
-	if inTable {
-		set = func(d vhosttest.Desc) { _ = mem.WriteDescs(v.tab.GPA, d) }
-		_ = mem.WriteDescs(v.tab.GPA, good, vhosttest.Desc{Addr: good.Addr, Len: 500, Flags: v.w})
-		v.ring.SetDesc(0, vhosttest.Desc{Addr: v.tab.GPA, Len: 32, Flags: indirect})
-	}
-	var stop atomic.Bool
-	var flipper sync.WaitGroup
-	flipper.Go(func() {
-		for !stop.Load() {
-			for range 64 {
-				set(bad)
-				set(good)
-			}
-		}
-	})
-	defer flipper.Wait()
-	defer stop.Store(true)
-	rng := rand.New(rand.NewPCG(1, 1))
-	frame := make([]byte, 1800)
-	well, broken := 0, 0
-	for deadline := time.Now().Add(60 * time.Millisecond); time.Now().Before(deadline); {
-		v.ring.Offer(0, 0, 0, 0, 0, 0, 0, 0)
-		ring := r.rxRing
-		if rx {
-			ring = r.txRing
-			r.transmit([][]byte{frame, frame, frame, frame, frame, frame, frame, frame}, rng)
-		} else if n := r.rx.Receive(r.batch); n > 0 {
-			r.segmentsInside(n)
-			r.rx.Release(r.batch)
-		}
-		if ring.Err() == nil {
-			well++
-			continue
-		}
-		broken++
-		_, used := v.ring.UsedHead()
-		v.ring.SetAvailHead(0, used)
-		r.attach()
-	}
-	t.Logf("%d rounds went well, %d broke the ring", well, broken)
 }
 
 // segmentsInside checks that what the device lends of n frames is guest memory that it was told of.
