@@ -9,6 +9,8 @@ import (
 
 // packedAttacks are those on the flags and ids of a packed ring, and on chains that are neighbours in it.
 var packedAttacks = []attack{
+	// Harms nobody, and DPDK's driver does it.
+	{name: "a transmit buffer marked writable in a table", onlyTx: true, do: wrongInTable},
 	{name: "a chain that never ends", want: virtq.ChainTooLong, do: func(v *victim) {
 		v.packed.Offer(v.at, slices.Repeat([]vhosttest.PackedDesc{{Addr: v.buf.GPA, Len: 1, Flags: next | v.w}}, hostileRing)...)
 	}},

@@ -10,6 +10,7 @@ import (
 
 // splitAttacks are those on available ring and links of a split ring.
 var splitAttacks = []attack{
+	{name: "a transmit buffer marked writable in a table", want: virtq.WrongDirection, onlyTx: true, do: wrongInTable},
 	{name: "a head outside the table", want: virtq.HeadOutOfRange, do: func(v *victim) { v.ring.Offer(hostileRing) }},
 	{name: "the largest head", want: virtq.HeadOutOfRange, do: func(v *victim) { v.ring.Offer(0xffff) }},
 	{name: "an index one too far", want: virtq.AvailIndexJump, do: func(v *victim) {
@@ -100,6 +101,13 @@ var attacks = append([]attack{
 	{name: "a table that wraps", want: virtq.BadAddress, do: ind(1<<64-16, 32, 0)},
 }, tableAttacks...)
 
+// wrongInTable offers an indirect table whose entry has the other direction.
+func wrongInTable(v *victim) {
+	v.table(1, func(int) vhosttest.Desc {
+		return vhosttest.Desc{Addr: v.buf.GPA, Len: 100, Flags: vhosttest.DescWrite}
+	})
+}
+
 // one offers a single buffer of n bytes at addr.
 func one(addr uint64, n uint32) func(*victim) {
 	return func(v *victim) { v.chain(vhosttest.Desc{Addr: addr, Len: n}) }
@@ -136,11 +144,7 @@ var tableAttacks = []attack{
 	{name: "an unmapped buffer in a table", want: virtq.BadAddress, do: func(v *victim) {
 		v.table(1, func(int) vhosttest.Desc { return vhosttest.Desc{Addr: endGPA, Len: 100} })
 	}},
-	{name: "the wrong direction in a table", want: virtq.WrongDirection, do: func(v *victim) {
-		v.table(1, func(int) vhosttest.Desc {
-			return vhosttest.Desc{Addr: v.buf.GPA, Len: 100, Flags: vhosttest.DescWrite}
-		})
-	}},
+	{name: "the wrong direction in a table", want: virtq.WrongDirection, onlyRx: true, do: wrongInTable},
 	{name: "a table at an odd address", do: func(v *victim) {
 		v.write(vhosttest.Desc{Addr: v.buf.GPA, Len: 100, Flags: v.w})
 		copy(v.tab.Bytes[17:], bytes.Clone(v.tab.Bytes[:16]))
