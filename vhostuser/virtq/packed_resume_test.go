@@ -1,6 +1,7 @@
 package virtq_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -99,6 +100,115 @@ func TestABaseThatChainsHideIsBelievedUnlessItIsWrong(t *testing.T) {
 			t.Errorf("base %#x: goes on at %#x", c.base, next.Base())
 		case !c.ok && (err == nil || !strings.Contains(err.Error(), "reset")):
 			t.Errorf("base %#x, where %#x is right: %v", c.base, at, err)
+		}
+	}
+}
+
+// TestChainsNeverMislead has drivers with chains at every distance from the ring's start, with and without chains that no
+// device has taken yet. The right base is believed, and that of the first start leads to the right place or to an error.
+func TestChainsNeverMislead(t *testing.T) {
+	for _, c := range []struct{ size, pieces int }{{16, 2}, {15, 2}, {16, 3}, {13, 4}} {
+		for _, waiting := range []int{0, 1, 2, 8} {
+			t.Run(fmt.Sprintf("ring of %d, chains of %d, %d wait", c.size, c.pieces, waiting), func(t *testing.T) {
+				r := newRig(t, vhosttest.Config{
+					Packed: true, RingSize: c.size, Verify: true, Slots: 64,
+					TxLayout: vhosttest.Layout{HeaderPieces: 1, DataPieces: c.pieces - 1},
+				})
+				tx := r.guest.Tx(0)
+				send := func(n int) {
+					for range n {
+						if err := r.guest.Send(0, make([]byte, 100)); err != nil {
+							return // the ring is full
+						}
+					}
+				}
+				for n := range 5 * c.size {
+					send(1)
+					if r.poll(func([]byte) {}) == 0 {
+						t.Fatal("no frame")
+					}
+					if _, err := tx.Reap(); err != nil {
+						t.Fatal(err)
+					}
+					send(waiting)
+					if n == 0 && waiting == 0 && c.pieces == 2 {
+						continue // the rest of a chain looks like a buffer of its own: nothing else is in the ring
+					}
+					at := r.rxRing.Base() & 0xffff
+					for _, base := range []uint32{at, vhosttest.WrapBit} {
+						if base != at && at&^vhosttest.WrapBit < uint32(c.pieces) {
+							continue // the rest of a chain over the ring's end looks like one that begins there
+						}
+						cfg := r.ringConfig(tx)
+						cfg.Base, cfg.OldBase = base, true
+						next, err := virtq.NewRing(cfg)
+						if err != nil && base == at || err == nil && next.Base()&0xffff != at {
+							t.Fatalf("round %d, at %#x: base %#x leads to %#x, %v", n, at, base, next.Base(), err)
+						}
+					}
+				}
+				r.healthy()
+			})
+		}
+	}
+}
+
+// TestARingIsResumedWhileItsDriverRuns fills a ring while devices look where to go on, in the midst of a lap and with chains
+// whose descriptors become visible before their first does.
+func TestARingIsResumedWhileItsDriverRuns(t *testing.T) {
+	for _, pieces := range []int{1, 3} {
+		r := newRig(t, vhosttest.Config{
+			Packed: true, RingSize: 1000, TxLayout: vhosttest.Layout{DataPieces: pieces},
+		})
+		for range 650 {
+			if err := r.guest.Send(0, make([]byte, 100)); err != nil {
+				t.Fatal(err)
+			}
+			if r.poll(func([]byte) {}) != 1 {
+				t.Fatal("the frame did not come")
+			}
+		}
+		looks := 0
+		for range 10 {
+			looks += lookWhileFilling(t, r)
+			for r.poll(func([]byte) {}) > 0 {
+			}
+			if _, err := r.guest.Tx(0).Reap(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if looks < 10 {
+			t.Errorf("devices looked only %d times while the driver ran", looks)
+		}
+	}
+}
+
+// lookWhileFilling has the driver fill its transmitq, and returns how many devices looked where to go on meanwhile.
+func lookWhileFilling(t *testing.T, r *rig) (looks int) {
+	t.Helper()
+	full := make(chan error)
+	go func() {
+		var err error
+		for err == nil {
+			err = r.guest.Send(0, make([]byte, 100))
+		}
+		full <- err
+	}()
+	cfg := r.ringConfig(r.guest.Tx(0))
+	cfg.Base, cfg.OldBase = r.rxRing.Base()&0xffff, true
+	for {
+		next, err := virtq.NewRing(cfg)
+		if err != nil || next.Base() != r.rxRing.Base() {
+			t.Errorf("%v, where base %#x is right", err, r.rxRing.Base())
+		}
+		looks++
+		select {
+		case err := <-full:
+			if !errors.Is(err, vhosttest.ErrFull) {
+				t.Fatalf("the driver stopped: %v", err)
+			}
+			return looks
+		default:
 		}
 	}
 }

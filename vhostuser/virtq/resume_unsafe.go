@@ -10,38 +10,77 @@ import (
 // then repeats the base at which it started the ring once, as qemu does.
 //
 // The device alone changes a descriptor's used bit when every chain has one descriptor: the driver sets it to the inverse of
-// its wrap counter, which is what the device left there a lap ago. So the bits of a lap end where the device is. They tell
-// nothing where chains have several descriptors, as the device writes to the first of each alone; then the base is believed
-// unless a used descriptor contradicts it.
+// its wrap counter, which is what the device left there a lap ago. So the bits of a lap end where the device is.
+//
+// They mislead where chains have several descriptors, as the device writes to the first of each alone. Such chains show by
+// their next flags, which stay where the device does not write. Then the base is believed unless the descriptors contradict
+// it. Two things cannot be told from the ring: one that never held more than one chain of two has no next flag any more, and
+// the rest of a chain over the ring's end looks like a chain that begins there.
 func (r *Ring) resume(base uint16) (uint16, error) {
 	first := r.flagsAt(0)&descUsed != 0
-	bit, flip, flips := first, uint16(0), 0
-	contradicted := false
+	bit, flip, flips, chained := first, uint16(0), 0, false
 	for pos := range r.size {
 		flags := r.flagsAt(pos)
 		if used := flags&descUsed != 0; used != bit {
 			bit, flip, flips = used, pos, flips+1
 		}
-		if both := flags & (descAvail | descUsed); both == descAvail|descUsed || both == 0 {
-			// A used descriptor has its lap's counter in both bits: one of this lap stands before the base, others behind.
-			ofThisLap := (both != 0) == (base&wrapBit != 0)
-			contradicted = contradicted || ofThisLap != (pos < base&^wrapBit)
-		}
+		chained = chained || flags&descNext != 0
 	}
 	switch {
+	case chained || flips > 1:
 	case flips == 0 && first: // a lap of counter 1 is over
 		return 0, nil
 	case flips == 0:
 		return wrapBit, nil
-	case flips == 1 && first:
+	case first:
 		return flip | wrapBit, nil
-	case flips == 1:
+	default:
 		return flip, nil
-	case contradicted:
-		return 0, fmt.Errorf("virtq: base %#x contradicts the used descriptors of a packed ring, and chains of several descriptors "+
+	}
+	if r.contradicts(base) {
+		return 0, fmt.Errorf("virtq: base %#x contradicts the descriptors of a packed ring, and chains of several descriptors "+
 			"hide where the last device stopped: reset the guest's network device", base)
 	}
 	return base, nil
+}
+
+// contradicts reports that the device cannot be at base. From there on come what is available, and then what the device saw
+// when it was there last, a lap ago: used descriptors, each with the rest of its chain, as the driver wrote it.
+//
+// It looks from the end to the base, as a driver that runs meanwhile works the other way: what is found available has
+// nothing but available ones before it, and at most one that is not, the first of the chain that is being written.
+func (r *Ring) contradicts(base uint16) bool {
+	restBehind, usedBehind := false, false // what the next descriptor is
+	chains, gap := 0, false                // available chains behind, and whether the first of one was not
+	available := false
+	for i := r.size; i > 0; i-- {
+		at := r.after(base, i-1)
+		flags := r.flagsAt(at &^ wrapBit)
+		goesOn := flags&descNext != 0
+		switch flags & (descAvail | descUsed) {
+		case wanted(at):
+			available, restBehind, usedBehind = true, false, false
+			if !goesOn {
+				chains++
+			}
+			continue
+		case wanted(at ^ wrapBit): // the rest of a chain
+			if goesOn && (usedBehind || i == r.size) || !goesOn && restBehind {
+				return true
+			}
+			restBehind, usedBehind = true, false
+		default: // used
+			if flags&descUsed == at&wrapBit {
+				return true
+			}
+			restBehind, usedBehind = false, true
+		}
+		if available && (gap || chains > 1) {
+			return true
+		}
+		gap = available
+	}
+	return false
 }
 
 // flagsAt reads the flags of the descriptor at pos.
