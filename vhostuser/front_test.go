@@ -144,10 +144,12 @@ func hungUp(err error) bool {
 }
 
 // negotiate acknowledges everything that the port offers, but for packed rings.
-func (f *front) negotiate() {
+func (f *front) negotiate() { f.t.Helper(); f.negotiateAllBut(featPacked) }
+
+func (f *front) negotiateAllBut(not uint64) {
 	f.t.Helper()
 	f.send(SetOwner, nil)
-	features := f.askU64(GetFeatures, nil) &^ featPacked
+	features := f.askU64(GetFeatures, nil) &^ not
 	f.send(SetProtocolFeatures, encodeU64(f.askU64(GetProtocolFeatures, nil)))
 	f.must(SetFeatures, encodeU64(features))
 }

@@ -21,6 +21,10 @@ func TestAgainstTheGuestsSide(t *testing.T) {
 				{Legacy: true, NoProtocol: true},
 				{Legacy: true, Mergeable: true, MemSlots: true, FirstIndex: 65500},
 				{Mergeable: true, MTU: 1400, RingSize: 32},
+				{Packed: true, RingSize: 100},
+				{Packed: true, Mergeable: true, Indirect: true, QueuePairs: 2, NeedReply: true, OddAvail: true, RingSize: 33},
+				{Packed: true, MemSlots: true, TxLayout: vhosttest.Layout{HeaderPieces: 1}, RxLayout: vhosttest.Layout{DataPieces: 3}},
+				{Packed: true, NoProtocol: true, RingSize: 3},
 			} {
 				cfg.Order, cfg.Verify, cfg.Timeout = order, true, patience
 				cfg.Server = !server

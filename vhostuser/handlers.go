@@ -53,6 +53,11 @@ func (s *session) setFeatures(m *message) ([]byte, error) {
 	if s.hasFeats && want != s.features && s.state() == stateRunning {
 		return nil, violationf("%v: features %#x changed to %#x while rings are started", m.req, s.features, want)
 	}
+	if (want^s.features)&featPacked != 0 {
+		for _, r := range s.rings {
+			r.changeLayout()
+		}
+	}
 	s.features, s.hasFeats = want, true
 	return nil, nil
 }
@@ -222,7 +227,7 @@ func (s *session) getVringBase(m *message) ([]byte, error) {
 	}
 	s.stop(r)
 	r.halt()
-	return vringState{uint32(r.index), r.base}.encode(), nil
+	return vringState{uint32(r.index), r.where(s.packed())}.encode(), nil
 }
 
 // setVringKick starts a ring. The specification waits for the first kick; as rings are polled, the descriptor is never read,

@@ -25,7 +25,8 @@ type ring struct {
 	hasAddr bool
 	base    uint32 // where it goes on, as virtq.Ring.Base: as set, or as the ring had it when it was last stopped
 	hasBase bool
-	ourBase bool // a ring of this session was stopped there
+	told    uint32 // where a ring of this session stopped last, as the front end may have heard
+	hasTold bool
 	enabled bool
 	kick    int // descriptors, owned; -1: none
 	call    int
@@ -99,6 +100,7 @@ func setFD(slot *int, fd int) {
 func (r *ring) clearFault() {
 	if r.broken {
 		r.broken, r.fault, r.kicked = false, nil, false
+		r.forgetBase()
 	}
 }
 
@@ -157,7 +159,8 @@ func (r *ring) lacks(mem *guestMemory) string {
 // retire remembers where the ring stopped. It must be detached, and PMD threads synchronized with.
 func (r *ring) retire() {
 	if r.vr != nil {
-		r.base, r.hasBase, r.ourBase = r.vr.Base(), true, true
+		r.base, r.hasBase = r.vr.Base(), true
+		r.told, r.hasTold = r.base, true
 		r.vr = nil
 	}
 }
@@ -166,14 +169,22 @@ func (r *ring) retire() {
 // is used.
 const packedBase = 0x8000_8000
 
+// where is the base that counts: that of a ring's first start if there is none.
+func (r *ring) where(packed bool) uint32 {
+	if packed && !r.hasBase {
+		return packedBase
+	}
+	return r.base
+}
+
+// believed reports that the base is where a ring of this session stopped, and nothing else need be asked.
+func (r *ring) believed() bool { return r.hasTold && uint16(r.base) == uint16(r.told) }
+
 // build makes the virtq.Ring of a started ring out of what the front end said. A split ring goes on where the guest's used
 // index is, whatever the base: a front end whose last back end died may hand over another. A packed ring goes on at the base
 // if it was told to the front end in this session.
 func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
 	packed := features&featPacked != 0
-	if packed && !r.hasBase {
-		r.base = packedBase
-	}
 	driverBytes, deviceBytes := virtq.AvailBytes(r.size), virtq.UsedBytes(r.size)
 	if packed {
 		driverBytes, deviceBytes = virtq.EventBytes, virtq.EventBytes
@@ -191,7 +202,8 @@ func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
 		return fmt.Errorf("used ring, or device's event area: %w", err)
 	}
 	cfg := virtq.RingConfig{
-		Packed: packed, Size: r.size, Base: r.base & 0xffff, OldBase: !r.ourBase, Desc: desc, Driver: driver, Device: device,
+		Packed: packed, Size: r.size, Base: r.where(packed) & 0xffff, OldBase: !r.believed(),
+		Desc: desc, Driver: driver, Device: device,
 		Memory: mem.space, HeaderLen: virtq.HeaderLegacy,
 		Mergeable: features&featMergeable != 0, Indirect: features&featIndirect != 0,
 		MTU: mtu, Call: r.callEvent,
@@ -234,13 +246,21 @@ func (r *ring) reset() {
 	r.forgetBase()
 }
 
-// forgetBase makes the ring begin at its beginning.
-func (r *ring) forgetBase() { r.base, r.hasBase, r.ourBase = 0, false, false }
+// forgetBase makes the ring begin at its beginning, unless a base is set: that it was told counts after a reset, too, as qemu
+// resets a machine's devices that it stops to continue later.
+func (r *ring) forgetBase() { r.base, r.hasBase = 0, false }
+
+// changeLayout forgets where rings of the other layout stopped, of which the base says nothing.
+func (r *ring) changeLayout() {
+	if r.believed() {
+		r.forgetBase()
+	}
+	r.hasTold = false
+}
 
 // setBase is what the front end says of where the ring goes on. Of a packed ring's base the latter half, where the next used
 // descriptor stands, is not looked at: it is the same here, and some front ends leave it away.
 func (r *ring) setBase(base uint32) {
-	r.ourBase = r.ourBase && uint16(base) == uint16(r.base)
 	r.base, r.hasBase = base, true
 }
 

@@ -316,6 +316,7 @@ func (s *session) collectBroken() {
 		err := r.vr.Err()
 		s.stop(r)
 		r.broken, r.fault = true, err
+		r.hasTold = false // its guest resets it; if not, its descriptors tell
 		r.settle()
 		err = fmt.Errorf("%s: %w", r.name(), err)
 		s.port.note(err)
