@@ -1,10 +1,19 @@
 package virtq_test
 
 import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime/debug"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"weft/internal/packet"
 	"weft/vhostuser/vhosttest"
+	"weft/vhostuser/virtq"
 )
 
 // burstRig is a guest with a packed receiveq of the given size, which has tiny buffers of 8 bytes in its first 256
@@ -83,4 +92,101 @@ func TestAChainOverDescriptorsThatTheBurstHasUsed(t *testing.T) {
 	if at := ring.Advance(last, 1); r.txRing.Base()&0xffff != uint32(at) {
 		t.Errorf("the ring goes on at %#x, want %#x", r.txRing.Base(), at)
 	}
+}
+
+// TestTheLargestPackedRing: positions, sizes and counts of 2^15 stay apart from the wrap counter in the highest bit.
+func TestTheLargestPackedRing(t *testing.T) {
+	r := newRig(t, vhosttest.Config{Packed: true, RingSize: virtq.MaxSize, MaxFrame: 100, SlotSize: 128})
+	ring := r.guest.Tx(0).PackedRing()
+	buf, err := r.guest.Memory().Alloc(128, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := make([]vhosttest.PackedDesc, virtq.MaxSize)
+	for i := range chain {
+		chain[i] = vhosttest.PackedDesc{Addr: buf.GPA, ID: uint16(i), Flags: next}
+	}
+	chain[0].Len, chain[virtq.MaxSize-1].Flags = 72, 0
+	at := uint16(vhosttest.WrapBit)
+	for lap := range 3 {
+		at = ring.Offer(at, vhosttest.PackedDesc{Addr: buf.GPA, Len: 72, ID: 0xffff})
+		if r.poll(func([]byte) {}) != 1 {
+			t.Fatalf("lap %d: no frame", lap)
+		}
+		first := at
+		if at = ring.Offer(at, chain...); at != first^vhosttest.WrapBit {
+			t.Fatalf("lap %d: a chain of a whole ring from %#x on ends at %#x", lap, first, at)
+		}
+		r.poll(func([]byte) {})
+		d := ring.Desc(uint32(first &^ vhosttest.WrapBit))
+		if d.ID != virtq.MaxSize-1 || d.Flags != vhosttest.UsedFlags(first) || r.rxRing.Base()&0xffff != uint32(at) {
+			t.Fatalf("lap %d: a chain of a whole ring left %+v, and the ring at %#x: %v", lap, d, r.rxRing.Base(), r.rxRing.Err())
+		}
+	}
+	chain[virtq.MaxSize-1].Flags = next
+	ring.Offer(at, chain...)
+	r.poll(func([]byte) {})
+	var re *virtq.RingError
+	if !errors.As(r.rxRing.Err(), &re) || re.Violation != virtq.ChainTooLong {
+		t.Errorf("a chain that never ends: %v", r.rxRing.Err())
+	}
+}
+
+// TestABurstThatAMemoryFaultCutsShortIsTakenAgain: the fault is in memory that a frame was to be read from. The guest sees
+// nothing of the frames before it, and all of those that come next.
+func TestABurstThatAMemoryFaultCutsShortIsTakenAgain(t *testing.T) {
+	gone := goneMemory(t)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	for _, packed := range []bool{false, true} {
+		r := newRig(t, vhosttest.Config{Packed: packed, RingSize: 8, Verify: true, Mergeable: true, RxBuffer: 200})
+		rng := rand.New(rand.NewPCG(6, 6))
+		for round := range 10 {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("no memory fault")
+					}
+				}()
+				b := r.batch
+				b.Reset()
+				b.Add(60)
+				b.AddSegment(b.Add(packet.WindowSize), packet.SegmentOf(make([]byte, 300)))
+				b.AddSegment(b.Add(packet.WindowSize), packet.SegmentOf(gone))
+				r.tx.Transmit(b, []uint8{0, 1, 2})
+			}()
+			if _, err := r.guest.Receive(0, 0); !errors.Is(err, vhosttest.ErrEmpty) {
+				t.Fatalf("round %d: the guest received something of a burst that was cut short: %v", round, err)
+			}
+			frames := [][]byte{randomFrame(rng, 500, 700), randomFrame(rng, 60, 100)}
+			r.transmit(frames, rng)
+			for _, f := range frames {
+				if got, err := r.guest.Receive(0, 0); err != nil || !bytes.Equal(got, f) {
+					t.Fatalf("round %d: a frame of %d bytes arrived as %d: %v", round, len(f), len(got), err)
+				}
+			}
+		}
+		r.healthy()
+	}
+}
+
+// goneMemory is a mapping whose file was truncated.
+func goneMemory(t *testing.T) []byte {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "memory"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := file.Truncate(4096); err != nil {
+		t.Fatal(err)
+	}
+	mem, err := unix.Mmap(int(file.Fd()), 0, 4096, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Munmap(mem) })
+	if err := file.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	return mem[:200]
 }
