@@ -2,11 +2,13 @@ package virtq_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -189,4 +191,25 @@ func goneMemory(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return mem[:200]
+}
+
+// TestARingThatBrokeTakesNoMoreOfTheBurst: a frame that is written over the descriptors that broke the ring, where the guest
+// had its buffer, mends nothing.
+func TestARingThatBrokeTakesNoMoreOfTheBurst(t *testing.T) {
+	v := newVictim(t, attack{}, true, true)
+	ring := v.packed.DescPlace()
+	v.chain(vhosttest.Desc{Addr: ring.GPA + vhosttest.DescSize - 12, Len: 12 + 60})
+	v.packed.Offer(v.at, slices.Repeat([]vhosttest.PackedDesc{{Addr: v.buf.GPA, Flags: next | v.w}}, hostileRing-1)...)
+	good := make([]byte, 60)
+	binary.LittleEndian.PutUint64(good, v.buf.GPA)
+	binary.LittleEndian.PutUint32(good[8:], 200)
+	binary.LittleEndian.PutUint16(good[14:], vhosttest.AvailFlags(v.at)|v.w)
+	v.r.transmit([][]byte{good, make([]byte, 60)}, nil)
+	if c := v.r.tx.Counters(); c.Packets != 1 || c.Drops[packet.DropBadDescriptor] != 1 {
+		t.Errorf("counted %+v", c)
+	}
+	var re *virtq.RingError
+	if !errors.As(v.r.txRing.Err(), &re) || re.Violation != virtq.ChainTooLong {
+		t.Errorf("the ring's error is %v", v.r.txRing.Err())
+	}
 }

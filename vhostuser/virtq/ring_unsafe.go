@@ -252,7 +252,7 @@ func (r *Ring) stage(n int, write bool) int {
 // or the ring broke.
 func (r *Ring) peek() *buffer {
 	b := &r.peeked
-	if r.packed && r.readPacked(b) || !r.packed && r.readSplit(b) {
+	if !r.broken && (r.packed && r.readPacked(b) || !r.packed && r.readSplit(b)) {
 		return b
 	}
 	return nil

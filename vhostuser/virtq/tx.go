@@ -90,10 +90,10 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 	q.finish(r, &t)
 }
 
-// restage stages the next buffers, up to want of them. It fails when there is none.
+// restage stages the next buffers, up to want of them. It fails when there is none, or the ring broke.
 func (r *Ring) restage(t *txBurst, want int) bool {
 	r.makeRoom(t)
-	if r.free == 0 {
+	if r.free == 0 || r.broken {
 		return false
 	}
 	t.next, t.staged = 0, r.stage(min(want, burst), true)
