@@ -64,6 +64,7 @@ func conditionRefusals() []knownRefusalRow {
 // valueRefusals are about how values are written.
 func valueRefusals() []knownRefusalRow {
 	return []knownRefusalRow{
+		{byWeft, `"[^"]*/[^"]*" is not a number for tcp_flags`, ``, "Open vSwitch ignores a second slash and what follows"},
 		{byWeft, `is not a number for a controller of dec_ttl`, ``, "Open vSwitch reads what is no number as 0"},
 		{byWeft, `"-1" is not a number`, ``, "Open vSwitch reads all ones"},
 		{byWeft, `too large for dl_vlan`, ``, "Open vSwitch cuts the number"},
