@@ -88,15 +88,17 @@ func medianOrNone(v []float64) float64 {
 
 // ratio compares two contenders within each round, and in it within each phase: where the machine was the same.
 type ratio struct {
-	Of       string    `json:"of"`
-	To       string    `json:"to"`
-	Pairs    []float64 `json:"pairs"`
-	Median   float64   `json:"median"`
-	Smallest float64   `json:"smallest"`
-	Largest  float64   `json:"largest"`
-	Near     float64   `json:"near,omitempty"` // median of the pairs of one phase, 0 if there is none
-	Far      float64   `json:"far,omitempty"`
-	Bar      float64   `json:"bar,omitempty"` // what Median must reach; 0: nothing
+	Of    string    `json:"of"`
+	To    string    `json:"to"`
+	Pairs []float64 `json:"pairs"`
+	// Mixed says that they were never measured in the same phase, so that the pairs are of whole rounds and show little.
+	Mixed    bool    `json:"phases_mixed,omitempty"`
+	Median   float64 `json:"median"`
+	Smallest float64 `json:"smallest"`
+	Largest  float64 `json:"largest"`
+	Near     float64 `json:"near,omitempty"` // median of the pairs of one phase, 0 if there is none
+	Far      float64 `json:"far,omitempty"`
+	Bar      float64 `json:"bar,omitempty"` // what Median must reach; 0: nothing
 	// Cycles is the median of To's busy cycles per packet by Of's; 0 where one of them does not tell.
 	Cycles float64 `json:"cycles,omitempty"`
 }
@@ -176,7 +178,7 @@ func (o *outcome) compare(a, b *result) {
 	}
 	x.Near, x.Far = medianOrNone(pairs[rig.Near]), medianOrNone(pairs[rig.Far])
 	if x.Pairs = slices.Concat(pairs[:]...); len(x.Pairs) == 0 {
-		// They were never measured in the same phase: the rounds as a whole are all there is.
+		x.Mixed = true
 		for round := range a.Mpps {
 			x.Pairs = append(x.Pairs, a.Mpps[round]/b.Mpps[round])
 		}
@@ -241,6 +243,8 @@ func (o *outcome) print(out io.Writer) {
 	for _, x := range o.Ratios {
 		verdict := "-"
 		switch {
+		case x.Bar > 0 && x.Mixed:
+			verdict = fmt.Sprintf("%.2f NOT SHOWN", x.Bar)
 		case x.Bar > 0 && x.reached():
 			verdict = fmt.Sprintf("%.2f reached", x.Bar)
 		case x.Bar > 0:
@@ -250,6 +254,9 @@ func (o *outcome) print(out io.Writer) {
 			len(x.Pairs), orNone(x.Near), orNone(x.Far), orNone(x.Cycles), verdict)
 	}
 	_ = w.Flush() // the terminal
+	if slices.ContainsFunc(o.Ratios, func(x ratio) bool { return x.Mixed && x.Bar > 0 }) {
+		fmt.Fprintln(out, "  NOT SHOWN: the two were never measured in the same phase of the machine; more rounds may do (-rounds)")
+	}
 }
 
 // orNone formats a figure that is 0 where there is none.

@@ -83,6 +83,11 @@ func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
 	if o.summarise(); !slices.Equal(o.Ratios[0].Pairs, []float64{3}) {
 		t.Errorf("pairs %v, want the round's ratio", o.Ratios[0].Pairs)
 	}
+	var shown strings.Builder
+	o.Ratios[0].Bar = 1.5
+	if o.print(&shown); !strings.Contains(shown.String(), "1.50 NOT SHOWN") || strings.Contains(shown.String(), "reached") {
+		t.Errorf("a bar that nothing shows:\n%s", shown.String())
+	}
 }
 
 // TestThePictureShowsEveryFigure draws a report that went through its file.
