@@ -195,17 +195,7 @@ func TestADeviceThatBreaksTheRulesIsCaught(t *testing.T) {
 				}
 			}
 			c.device(t, g, q.Ring())
-			var err error
-			for range 2 {
-				if c.tx {
-					_, err = q.Reap()
-				} else {
-					_, err = q.Receive(make([]byte, 9000))
-				}
-				if err != nil {
-					break
-				}
-			}
+			err := reapOrReceive(q, c.tx)
 			var v *vhosttest.ViolationError
 			if !errors.As(err, &v) || !strings.Contains(v.Error(), c.want) {
 				t.Fatalf("got %v, want a violation with %q", err, c.want)
@@ -438,4 +428,19 @@ func benchmarkDriver(b *testing.B, cfg vhosttest.Config) {
 			}
 		}
 	})
+}
+
+// reapOrReceive has the driver look twice at what the device did to its transmitq or receiveq.
+func reapOrReceive(q *vhosttest.Queue, tx bool) (err error) {
+	for range 2 {
+		if tx {
+			_, err = q.Reap()
+		} else {
+			_, err = q.Receive(make([]byte, 9000))
+		}
+		if err != nil {
+			break
+		}
+	}
+	return err
 }

@@ -245,17 +245,7 @@ func TestADeviceThatBreaksTheRulesOfPackedRingsIsCaught(t *testing.T) {
 				t.Fatal("the device finds nothing")
 			}
 			c.device(d, q.PackedRing(), chain)
-			var err error
-			for range 2 {
-				if c.tx {
-					_, err = q.Reap()
-				} else {
-					_, err = q.Receive(make([]byte, 9000))
-				}
-				if err != nil {
-					break
-				}
-			}
+			err := reapOrReceive(q, c.tx)
 			var v *vhosttest.ViolationError
 			if !errors.As(err, &v) || !strings.Contains(v.Error(), c.want) || v.Section != c.section {
 				t.Fatalf("got %v, want a violation of section %s with %q", err, c.section, c.want)

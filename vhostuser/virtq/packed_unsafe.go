@@ -54,11 +54,15 @@ func (b *buffer) loadPacked(d unsafe.Pointer) {
 	b.flags = uint16(rest >> 48)
 }
 
+// flagsAt reads the flags of the descriptor at a position.
+func (r *Ring) flagsAt(at uint16) uint16 {
+	// SAFETY: as in loadPacked.
+	return uint16(atomic.LoadUint64((*uint64)(unsafe.Add(r.packedAt(at), 8))) >> 48)
+}
+
 // beginPacked looks whether anything is available. How much, only staging tells.
 func (r *Ring) beginPacked() {
-	// SAFETY: as in loadPacked.
-	rest := atomic.LoadUint64((*uint64)(unsafe.Add(r.packedAt(r.next), 8)))
-	if uint16(rest>>48)&(descAvail|descUsed) == wanted(r.next) {
+	if r.flagsAt(r.next)&(descAvail|descUsed) == wanted(r.next) {
 		r.free = int(r.size)
 	}
 }
@@ -74,8 +78,9 @@ func (r *Ring) stagePacked(n int) int {
 		if b.flags&(descAvail|descUsed|descNext) != want {
 			return r.stageRest(i, n, at)
 		}
-		b.pos, b.count, b.at = at, 1, 0
-		for k := range regions { // Memory.translate, which is too long to be inlined
+		b.pos, b.count = at, 1
+		b.at = 0
+		for k := range regions { // Memory.translate written out, which takes ten instructions more when it is inlined here
 			if p := regions[k].translate(b.addr, b.len); p != nil {
 				b.at = uintptr(p)
 				break

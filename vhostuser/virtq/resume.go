@@ -1,10 +1,6 @@
 package virtq
 
-import (
-	"fmt"
-	"sync/atomic"
-	"unsafe"
-)
+import "fmt"
 
 // resume finds where a packed ring goes on whose last device left no word, as when the switch was restarted: a front end
 // then repeats the base at which it started the ring once, as qemu does.
@@ -55,7 +51,7 @@ func (r *Ring) contradicts(base uint16) bool {
 	available := false
 	for i := r.size; i > 0; i-- {
 		at := r.after(base, i-1)
-		flags := r.flagsAt(at &^ wrapBit)
+		flags := r.flagsAt(at)
 		goesOn := flags&descNext != 0
 		switch flags & (descAvail | descUsed) {
 		case wanted(at):
@@ -81,10 +77,4 @@ func (r *Ring) contradicts(base uint16) bool {
 		gap = available
 	}
 	return false
-}
-
-// flagsAt reads the flags of the descriptor at pos.
-func (r *Ring) flagsAt(pos uint16) uint16 {
-	// SAFETY: as in loadPacked.
-	return uint16(atomic.LoadUint64((*uint64)(unsafe.Add(r.packedAt(pos), 8))) >> 48)
 }
