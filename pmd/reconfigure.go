@@ -155,9 +155,10 @@ func (m *Manager) confine(cpus []int, threads []*thread) {
 	}
 }
 
-// spareProcs is how many of Go's Ps there are to be beside one for each PMD thread, which never lets go of its own: one
-// for the control side to run on, and one at hand for a PMD thread that answered a request of the scheduler.
-const spareProcs = 2
+// spareProcs is how many of Go's Ps there are to be beside one for each PMD thread, which hardly ever lets go of its own: two
+// for the control side, a collection's helpers among it, to run on, and one at hand for a PMD thread that answered a request
+// of the scheduler.
+const spareProcs = 3
 
 // procReserve raises GOMAXPROCS when PMD threads would leave too little of it.
 type procReserve struct {

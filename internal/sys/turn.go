@@ -2,7 +2,6 @@ package sys
 
 import (
 	"math"
-	"runtime"
 	"time"
 )
 
@@ -11,7 +10,9 @@ import (
 // of the process: microseconds if that finds a free CPU at once, milliseconds if not. A goroutine that holds its turn does
 // not give it away for that. It does for what stops every goroutine for a moment, a collection above all, and that tells by
 // asking again at once: every 100 us for a stop-the-world, more often for a stack. It has to look for requests itself, often:
-// everybody else stands still until it answers.
+// everybody else stands still until it answers. It answers by a short system call: to the scheduler a goroutine in a system
+// call is one that has stopped, and one that comes out of it goes on by itself if there is a P for it, its own or any that
+// nobody uses, where one that yields is woken by another thread when that gets a CPU.
 //
 // While it holds its turn a goroutine must not block, nor wait for anything that a goroutine does. A panic then ends the
 // process with "panic holding locks"; but a memory fault (SIGBUS, SIGSEGV) releases the turn before Go makes a panic of it.
@@ -38,6 +39,10 @@ const (
 
 	// longestTurn bounds how long everybody else would stand still if requests did not arrive.
 	longestTurn = 10 * time.Second
+
+	// answerNap is how long a goroutine that was asked for its turn stays in a system call. Most stops of the world are over
+	// by then, and what wants the stack has found it.
+	answerNap = 20 * time.Microsecond
 )
 
 // TakeTurn takes the calling goroutine's turn, not yet held. Drop it. tscHz is the rate of Cycles. With an error the turn is
@@ -65,9 +70,14 @@ func (t *Turn) Hold(now uint64) {
 	if t.none {
 		return
 	}
+	t.slot.hold()
+	t.held(now)
+}
+
+// held begins a hold.
+func (t *Turn) held(now uint64) {
 	t.answered = t.slot.requests()
 	t.series, t.since, t.until = t.answered, now, now+t.longest
-	t.slot.hold()
 	// The turn came with a P (a scheduler's queue), in which there may be other goroutines, which would wait until the turn
 	// is over. Starting one makes the scheduler wake a thread that looks for work, and takes it from there.
 	go func() {}()
@@ -83,14 +93,14 @@ func (t *Turn) Release() {
 // Asked reports whether there is something to answer.
 func (t *Turn) Asked(now uint64) bool { return t.slot.requests() != t.answered || now > t.until }
 
-// Answer lets others have the turn if they cannot do without it, and holds it again when they are through.
+// Answer lets others have the turn if they cannot do without it, and holds it again soon: within answerNap and what the
+// kernel takes to wake a thread, unless all Ps are taken by then.
 func (t *Turn) Answer(now uint64) {
 	if !t.insists(t.slot.requests(), now) && now <= t.until {
 		return
 	}
-	t.Release()
-	runtime.Gosched()
-	t.Hold(Cycles())
+	t.slot.stepAside(answerNap)
+	t.held(Cycles())
 }
 
 // insists takes note that there have been so many requests by now, and reports whether the last ones came in quick

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -91,6 +93,21 @@ func (s *turnSlot) hold() {
 func (s *turnSlot) release() {
 	atomic.StoreUint64(&s.held, 0)
 	procUnpin()
+}
+
+// stepAside releases the turn, spends d in a system call that the scheduler knows of, and takes hold again. Nothing in between
+// may be a point at which the goroutine yields, as the prologue of a function is: the request is still there when the system
+// call ends.
+//
+//go:nosplit
+func (s *turnSlot) stepAside(d time.Duration) {
+	ts := unix.Timespec{Nsec: int64(d)}
+	atomic.StoreUint64(&s.held, 0)
+	procUnpin()
+	// SAFETY: ts lives on this stack, which is not moved during a system call; the remaining time is not asked for.
+	_, _, _ = syscall.Syscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+	procPin()
+	atomic.StoreUint64(&s.held, 1)
 }
 
 // requests is how often the scheduler has asked for the turn.
