@@ -73,6 +73,18 @@ func TestExclusiveKeepsOtherThreadsOffThePMDCPUs(t *testing.T) {
 			t.Errorf("beside PMD threads on %v a thread may run on %v, want %v", m.CPUs(), mask, rest)
 		}
 	}
+	if len(allowed) > 1 {
+		wantNice(t, m, sys.MostUrgent)
+		if err := m.Reconfigure(Config{Idle: napping}); err != nil {
+			t.Fatal(err)
+		}
+		wantNice(t, m, m.nice)
+		for _, mask := range masks(tidsOf(m)) {
+			if !slices.Equal(mask, allowed) {
+				t.Errorf("beside PMD threads that are not exclusive a thread may run on %v, want %v", mask, allowed)
+			}
+		}
+	}
 	tids := tidsOf(m)
 	m.Stop()
 	for _, tid := range tids {
@@ -82,6 +94,28 @@ func TestExclusiveKeepsOtherThreadsOffThePMDCPUs(t *testing.T) {
 		if !slices.Equal(mask, allowed) {
 			t.Errorf("after Stop a thread may run on %v, want %v", mask, allowed)
 		}
+	}
+}
+
+// wantNice checks the nice value of all PMD threads, where this process may raise it.
+func wantNice(t *testing.T, m *Manager, want int) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := sys.SetNice(0, m.nice-1); err != nil {
+		t.Logf("nice values are not checked: %v", err)
+		return
+	}
+	if err := sys.SetNice(0, m.nice); err != nil {
+		t.Fatal(err)
+	}
+	for _, tid := range tidsOf(m) {
+		if got, err := sys.Nice(tid); err != nil || got != want {
+			t.Errorf("the PMD thread has nice %d, %v; want %d", got, err, want)
+		}
+	}
+	if got, err := sys.Nice(os.Getpid()); err != nil || got != m.nice {
+		t.Errorf("the process has nice %d, %v; want %d", got, err, m.nice)
 	}
 }
 

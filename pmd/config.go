@@ -81,7 +81,8 @@ type Config struct {
 	// CPUs are the CPUs that get a PMD thread each. When empty they are chosen by numa.Topology.DefaultCPUs.
 	CPUs []int
 	Idle IdleConfig
-	// Exclusive keeps every other thread of the process off the PMD threads' CPUs while a CPU remains for them.
+	// Exclusive keeps others off the PMD threads' CPUs while a CPU remains for them: the other threads of the process by
+	// their affinity, and what else may run there by the PMD threads' priority, if the process may raise it.
 	Exclusive bool
 	// OnFault is told of memory faults (see Fault), on the PMD thread that had one, before its next quiescent point: who
 	// had mapped the address then has it mapped still. OnFault makes that port let go of the memory, so that the fault

@@ -3,11 +3,13 @@ package pmd
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"weft/internal/sys"
 	"weft/numa"
 )
 
@@ -21,6 +23,7 @@ type Manager struct {
 	log          *slog.Logger
 	newProcessor func(thread, cpu, node int) Processor
 	allowed      []int // CPUs, as they were before any thread was confined
+	nice         int   // of the process
 	tscHz        uint64
 
 	// threads are those that may be in their loop: a thread enters before it starts and leaves after it has ended.
@@ -75,8 +78,12 @@ func New(topo *numa.Topology, cfg Config, newProcessor func(thread, cpu, node in
 	if err != nil {
 		return nil, fmt.Errorf("pmd: %w", err)
 	}
+	nice, err := sys.Nice(os.Getpid())
+	if err != nil {
+		return nil, fmt.Errorf("pmd: %w", err)
+	}
 	m := &Manager{
-		topo: topo, log: log, newProcessor: newProcessor, allowed: allowed, tscHz: measureTSC(),
+		topo: topo, log: log, newProcessor: newProcessor, allowed: allowed, nice: nice, tscHz: measureTSC(),
 		queues: map[queueKey]*polledQueue{}, unmet: map[queueKey]int{}, endSample: make(chan struct{}),
 		started: time.Now(),
 	}

@@ -56,9 +56,12 @@ func (m *Manager) Reconfigure(cfg Config) error {
 	m.procs.reserve(len(threads), len(threads))
 	switch {
 	case cfg.Exclusive:
-		m.confine(without(m.allowed, cpus), threads)
+		rest := without(m.allowed, cpus)
+		m.confine(rest, threads)
+		m.prefer(threads, len(rest) > 0)
 	case exclusive:
 		m.confine(m.allowed, threads)
+		m.prefer(threads, false)
 	}
 	return nil
 }
@@ -152,6 +155,25 @@ func (m *Manager) confine(cpus []int, threads []*thread) {
 	}
 	if err := m.topo.ConfineProcess(cpus, tids); err != nil {
 		m.log.Warn("the rest of the process is not kept off the PMD threads' CPUs", "error", err)
+	}
+}
+
+// prefer makes PMD threads the most urgent of their CPUs, or as urgent as the process: the kernel then puts what may run
+// elsewhere there. On a simulated topology, where they share CPUs, it does nothing.
+func (m *Manager) prefer(threads []*thread, most bool) {
+	nice := m.nice
+	if most {
+		nice = sys.MostUrgent
+	}
+	if m.topo.Simulated() {
+		return
+	}
+	for _, t := range threads {
+		if err := sys.SetNice(t.tid, nice); err != nil {
+			m.log.Info("PMD threads share their CPUs evenly with what else runs there: CAP_SYS_NICE or RLIMIT_NICE would let them "+
+				"have more", "nice", m.nice, "error", err)
+			return
+		}
 	}
 }
 

@@ -68,7 +68,7 @@ type PMDConfig struct {
 	MaxSleep time.Duration `json:"max_sleep_ns"`
 	// CacheEntries is the size of the exact-match cache of each PMD thread and bridge.
 	CacheEntries int `json:"cache_entries"`
-	// Exclusive keeps all other threads of the process off the CPUs of the PMD threads.
+	// Exclusive keeps others off the CPUs of the PMD threads (see pmd.Config).
 	Exclusive bool `json:"exclusive"`
 }
 

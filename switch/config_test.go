@@ -37,7 +37,7 @@ const wholeConfig = `
 log: {level: debug, format: json}
 control: {socket: %[1]s/weft.sock, group: "0", permissions: 0660}
 metrics: {address: "127.0.0.1:9471"}
-pmd: {cpus: "2-3,5", idle: sleep, max_sleep: 50us, cache_entries: 1000, exclusive: true}
+pmd: {cpus: "2-3,5", idle: sleep, max_sleep: 50us, cache_entries: 1000, exclusive: false}
 bridges:
 - name: br0
   mac_ageing: 60s
@@ -77,7 +77,7 @@ func TestWholeConfigurationIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := PMDConfig{[]int{2, 3, 5}, pmd.IdleSleep, 50 * time.Microsecond, 1000, true}
+	want := PMDConfig{[]int{2, 3, 5}, pmd.IdleSleep, 50 * time.Microsecond, 1000, false}
 	if !reflect.DeepEqual(cfg.PMD, want) {
 		t.Errorf("pmd: %+v, want %+v", cfg.PMD, want)
 	}
@@ -266,7 +266,7 @@ func TestSettingsAreOverridden(t *testing.T) {
 		{"pmd.idle", "sleep"},
 		{"pmd.max_sleep", "7us"},
 		{"pmd.cache_entries", "5"},
-		{"pmd.exclusive", "true"},
+		{"pmd.exclusive", "false"},
 	} {
 		if err := cfg.Override(s[0], s[1], "--flag", opts); err != nil {
 			t.Errorf("%v: %v", s, err)
@@ -274,7 +274,7 @@ func TestSettingsAreOverridden(t *testing.T) {
 	}
 	want := &Config{
 		Log: LogConfig{"debug", "json"}, Control: ControlConfig{"/tmp/c.sock", "0", 0o660}, Metrics: MetricsConfig{"[::1]:1"},
-		PMD: PMDConfig{[]int{4, 5}, pmd.IdleSleep, 7 * time.Microsecond, 5, true},
+		PMD: PMDConfig{[]int{4, 5}, pmd.IdleSleep, 7 * time.Microsecond, 5, false},
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("%+v\nwant %+v", cfg, want)

@@ -32,7 +32,9 @@ func Default() *Config {
 	return &Config{
 		Log:     LogConfig{Level: "info", Format: "text"},
 		Control: ControlConfig{Socket: DefaultControlSocket},
-		PMD:     PMDConfig{Idle: pmd.IdlePoll, MaxSleep: pmd.DefaultMaxSleep, CacheEntries: DefaultCacheEntries},
+		PMD: PMDConfig{
+			Idle: pmd.IdlePoll, MaxSleep: pmd.DefaultMaxSleep, CacheEntries: DefaultCacheEntries, Exclusive: true,
+		},
 	}
 }
 

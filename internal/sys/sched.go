@@ -44,6 +44,27 @@ func Affinity(tid int) ([]int, error) {
 	return cpus, nil
 }
 
+// MostUrgent is the nice value that gets a thread the most of a CPU that several share.
+const MostUrgent = -20
+
+// SetNice gives thread tid (0: the calling one) a nice value. A lower one than it has takes CAP_SYS_NICE, or RLIMIT_NICE.
+func SetNice(tid, nice int) error {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, tid, nice); err != nil {
+		return fmt.Errorf("setpriority to nice %d: %w", nice, err)
+	}
+	return nil
+}
+
+// Nice is the nice value of thread tid (0: the calling one).
+func Nice(tid int) (int, error) {
+	// The system call, unlike the C library's function, returns 40 for the most urgent and 1 for the least.
+	n, err := unix.Getpriority(unix.PRIO_PROCESS, tid)
+	if err != nil {
+		return 0, fmt.Errorf("getpriority: %w", err)
+	}
+	return 20 - n, nil
+}
+
 // SetTimerSlack sets by how many nanoseconds the kernel may delay the calling thread's timers in order to batch them.
 // The default is 50 microseconds; 0 would mean the default.
 func SetTimerSlack(ns int) error {
