@@ -1,7 +1,6 @@
 package ofctl
 
 import (
-	"fmt"
 	"strings"
 
 	"weft/flowtable/flow"
@@ -26,25 +25,26 @@ func FormatDiff(diff []flow.RuleDiff, ports PortNames) string {
 func diffText(r *flow.Rule, ports PortNames) string {
 	w := ruleWriter{ports: ports}
 	if r.Table != 0 {
-		fmt.Fprintf(&w.b, "table=%d ", r.Table)
+		w.num("table=", uint64(r.Table))
+		w.str(" ")
 	}
 	if r.Priority != flow.DefaultPriority {
-		w.put("priority=%d", r.Priority)
+		w.put("priority=", uint64(r.Priority))
 	}
 	w.match(&r.Match)
 	if r.Cookie != 0 {
-		fmt.Fprintf(&w.b, " cookie=%#x", r.Cookie)
+		w.hex(" cookie=0x", r.Cookie)
 	}
 	if r.IdleTimeout != 0 {
-		fmt.Fprintf(&w.b, " idle_timeout=%d", r.IdleTimeout)
+		w.num(" idle_timeout=", uint64(r.IdleTimeout))
 	}
 	if r.HardTimeout != 0 {
-		fmt.Fprintf(&w.b, " hard_timeout=%d", r.HardTimeout)
+		w.num(" hard_timeout=", uint64(r.HardTimeout))
 	}
 	if r.Importance != 0 {
-		fmt.Fprintf(&w.b, " importance=%d", r.Importance)
+		w.num(" importance=", uint64(r.Importance))
 	}
-	w.b.WriteString(" actions=")
+	w.str(" actions=")
 	w.actions(r.Actions)
-	return w.b.String()
+	return string(w.b)
 }

@@ -7,7 +7,7 @@
 //	   v
 //	flow.Rule, flow.Filter, flow.Change         or a SyntaxError: column, what is wrong, what to write instead
 //	   |
-//	   +--FormatRule, FormatStats--> the text that ovs-ofctl dump-flows prints
+//	   +--AppendRule, AppendStats--> the text that ovs-ofctl dump-flows prints; FormatRule, FormatStats: as a string
 //
 // Rules are trusted to the extent that they are bounded; a fuzzer shows that no text panics.
 package ofctl

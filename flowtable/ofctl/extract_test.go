@@ -201,3 +201,5 @@ func TestFramesReadAsOpenVSwitchReadsThem(t *testing.T) {
 		}
 	}
 }
+
+func ipv6Text(hi, lo uint64) string { return string(appendIPv6(nil, hi, lo)) }

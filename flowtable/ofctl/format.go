@@ -1,106 +1,144 @@
 package ofctl
 
 import (
-	"fmt"
-	"math/bits"
-	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 
 	"weft/flowtable/flow"
 )
 
-// How long a rule is as a rule, and what a dump puts before it.
-const (
-	usualRule  = 112
-	usualStats = 80
-)
+// usualLine is as long as most lines are.
+const usualLine = 256
 
 // FormatRule prints r as "ovs-ofctl dump-flows --names --no-stats" does, so that ParseRule, ovs-ofctl and people can read
 // it. With nil ports, ports are numbers.
 func FormatRule(r *flow.Rule, ports PortNames) string {
-	var w ruleWriter
-	w.b.Grow(usualRule)
-	w.ports = ports
+	return string(AppendRule(make([]byte, 0, usualLine), r, ports))
+}
+
+// AppendRule appends what FormatRule prints.
+func AppendRule(dst []byte, r *flow.Rule, ports PortNames) []byte {
+	w := ruleWriter{b: dst, ports: ports}
 	if r.Cookie != 0 {
-		fmt.Fprintf(&w.b, "cookie=%#x, ", r.Cookie)
+		w.hex("cookie=0x", r.Cookie)
+		w.str(", ")
 	}
 	if r.Table != 0 {
-		fmt.Fprintf(&w.b, "table=%d, ", r.Table)
+		w.setting("table=", uint64(r.Table))
 	}
 	w.settings(r)
 	w.rest(r)
-	return w.b.String()
+	return w.b
 }
 
 // FormatStats prints one line of a dump as "ovs-ofctl dump-flows" does, with the same leading blank. Durations are whole
 // seconds except the first. With nil ports, ports are numbers.
 func FormatStats(s *flow.RuleStats, ports PortNames) string {
-	var w ruleWriter
-	w.b.Grow(usualStats + usualRule)
-	w.ports = ports
-	r := &s.Rule
-	fmt.Fprintf(&w.b, " cookie=%#x, duration=%d.%03ds, table=%d, n_packets=%d, n_bytes=%d, ", r.Cookie,
-		int64(s.Duration/time.Second), int64(s.Duration/time.Millisecond%1000), r.Table, s.Packets, s.Bytes)
-	w.settings(r)
-	fmt.Fprintf(&w.b, "idle_age=%d, ", int64(s.IdleAge/time.Second))
-	if s.HardAge/time.Second != s.Duration/time.Second {
-		fmt.Fprintf(&w.b, "hard_age=%d, ", int64(s.HardAge/time.Second))
-	}
-	w.rest(r)
-	return w.b.String()
+	return string(AppendStats(make([]byte, 0, usualLine), s, ports))
 }
 
+// AppendStats appends what FormatStats prints.
+func AppendStats(dst []byte, s *flow.RuleStats, ports PortNames) []byte {
+	w := ruleWriter{b: dst, ports: ports}
+	r := &s.Rule
+	w.hex(" cookie=0x", r.Cookie)
+	w.str(", duration=")
+	w.b = appendSeconds(w.b, s.Duration)
+	w.str(", ")
+	w.setting("table=", uint64(r.Table))
+	w.setting("n_packets=", s.Packets)
+	w.setting("n_bytes=", s.Bytes)
+	w.settings(r)
+	w.setting("idle_age=", uint64(s.IdleAge/time.Second))
+	if s.HardAge/time.Second != s.Duration/time.Second {
+		w.setting("hard_age=", uint64(s.HardAge/time.Second))
+	}
+	w.rest(r)
+	return w.b
+}
+
+// ruleWriter appends the parts of rules to b.
 type ruleWriter struct {
-	b     strings.Builder
+	b     []byte
 	ports PortNames
 	sep   string // before the next condition
 }
 
+func (w *ruleWriter) str(s string) { w.b = append(w.b, s...) }
+
+// num writes text and a decimal number.
+func (w *ruleWriter) num(text string, n uint64) {
+	w.b = strconv.AppendUint(append(w.b, text...), n, 10)
+}
+
+// hex writes text, which ends in 0x, and a hexadecimal number.
+func (w *ruleWriter) hex(text string, n uint64) { w.b = appendHex(append(w.b, text...), n, 1) }
+
+// setting writes what stands before the conditions.
+func (w *ruleWriter) setting(name string, n uint64) {
+	w.num(name, n)
+	w.str(", ")
+}
+
+// flagWords are the flags in ovs-ofctl's order.
+var flagWords = [...]struct {
+	flag flow.Flags
+	word string
+}{
+	{flow.FlagSendRemoved, "send_flow_rem "},
+	{flow.FlagCheckOverlap, "check_overlap "},
+	{flow.FlagResetCounts, "reset_counts "},
+	{flow.FlagNoPacketCounts, "no_packet_counts "},
+	{flow.FlagNoByteCounts, "no_byte_counts "},
+}
+
 func (w *ruleWriter) settings(r *flow.Rule) {
 	if r.IdleTimeout != 0 {
-		fmt.Fprintf(&w.b, "idle_timeout=%d, ", r.IdleTimeout)
+		w.setting("idle_timeout=", uint64(r.IdleTimeout))
 	}
 	if r.HardTimeout != 0 {
-		fmt.Fprintf(&w.b, "hard_timeout=%d, ", r.HardTimeout)
+		w.setting("hard_timeout=", uint64(r.HardTimeout))
 	}
-	for _, f := range []struct {
-		flag flow.Flags
-		name string
-	}{
-		{flow.FlagSendRemoved, "send_flow_rem "},
-		{flow.FlagCheckOverlap, "check_overlap "},
-		{flow.FlagResetCounts, "reset_counts "},
-		{flow.FlagNoPacketCounts, "no_packet_counts "},
-		{flow.FlagNoByteCounts, "no_byte_counts "},
-	} {
-		if r.Flags&f.flag != 0 {
-			w.b.WriteString(f.name)
+	for i := range flagWords {
+		if r.Flags&flagWords[i].flag != 0 {
+			w.str(flagWords[i].word)
 		}
 	}
 	if r.Importance != 0 {
-		fmt.Fprintf(&w.b, "importance=%d, ", r.Importance)
+		w.setting("importance=", uint64(r.Importance))
 	}
 }
 
 // rest prints priority, conditions and actions.
 func (w *ruleWriter) rest(r *flow.Rule) {
 	if r.Priority != flow.DefaultPriority {
-		w.put("priority=%d", r.Priority)
+		w.put("priority=", uint64(r.Priority))
 	}
 	w.match(&r.Match)
 	if w.sep != "" {
-		w.b.WriteByte(' ')
+		w.str(" ")
 	}
-	w.b.WriteString("actions=")
+	w.str("actions=")
 	w.actions(r.Actions)
 }
 
-func (w *ruleWriter) put(format string, args ...any) {
-	w.b.WriteString(w.sep)
-	fmt.Fprintf(&w.b, format, args...)
+// begin begins a condition.
+func (w *ruleWriter) begin(text string) {
+	w.str(w.sep)
+	w.str(text)
 	w.sep = ","
+}
+
+// put writes a condition on a decimal number.
+func (w *ruleWriter) put(text string, n uint64) {
+	w.begin(text)
+	w.b = strconv.AppendUint(w.b, n, 10)
+}
+
+// putHex writes a condition on a hexadecimal number of so many digits.
+func (w *ruleWriter) putHex(text string, n uint64, digits int) {
+	w.begin(text)
+	w.b = appendHex(w.b, n, digits)
 }
 
 // match prints conditions in ovs-ofctl's order.
@@ -112,7 +150,7 @@ func (w *ruleWriter) match(m *flow.Match) {
 	if ethType >= 0 {
 		for _, s := range flow.Shorthands {
 			if int64(s.EthType) == ethType && (s.Proto == flow.AnyProto || int64(s.Proto) == proto) {
-				w.put("%s", s.Name)
+				w.begin(s.Name)
 				done = true
 				if s.Proto != flow.AnyProto {
 					proto = -1
@@ -131,7 +169,7 @@ func (w *ruleWriter) match(m *flow.Match) {
 	w.field(m, flow.FieldEthSrc)
 	w.field(m, flow.FieldEthDst)
 	if ethType >= 0 && !done {
-		w.put("dl_type=0x%04x", ethType)
+		w.putHex("dl_type=0x", uint64(ethType), 4)
 	}
 	if ethType == flow.EthARP || ethType == flow.EthRARP {
 		for _, id := range []flow.FieldID{flow.FieldARPSPA, flow.FieldARPTPA, flow.FieldARPOp, flow.FieldARPSHA, flow.FieldARPTHA} {
@@ -144,15 +182,16 @@ func (w *ruleWriter) match(m *flow.Match) {
 	w.field(m, flow.FieldIPv6Src)
 	w.field(m, flow.FieldIPv6Dst)
 	if label := &flow.Fields[flow.FieldIPv6Label]; label.Get(&m.Mask) == label.Max {
-		w.put("ipv6_label=0x%05x", label.Get(&m.Key))
+		w.putHex("ipv6_label=0x", label.Get(&m.Key), 5)
 	} else if mask := label.Get(&m.Mask); mask != 0 {
-		w.put("ipv6_label=0x%05x/0x%05x", label.Get(&m.Key), mask)
+		w.putHex("ipv6_label=0x", label.Get(&m.Key), 5)
+		w.b = appendHex(append(w.b, "/0x"...), mask, 5)
 	}
 	if proto >= 0 {
-		w.put("nw_proto=%d", proto)
+		w.put("nw_proto=", uint64(proto))
 	}
 	if tos := m.Mask[flow.WordL4] >> flow.ShiftTOS & 0xff; tos&0xfc == 0xfc {
-		w.put("nw_tos=%d", m.Key[flow.WordL4]>>flow.ShiftTOS&0xfc)
+		w.put("nw_tos=", m.Key[flow.WordL4]>>flow.ShiftTOS&0xfc)
 	}
 	w.field(m, flow.FieldECN)
 	w.field(m, flow.FieldTTL)
@@ -177,7 +216,8 @@ func (w *ruleWriter) frag(m *flow.Match) {
 	val, mask := f.Get(&m.Key), f.Get(&m.Mask)
 	for _, n := range flow.FragNames {
 		if mask != 0 && n.Val == val && n.Mask == mask {
-			w.put("nw_frag=%s", n.Name)
+			w.begin("nw_frag=")
+			w.str(n.Name)
 			return
 		}
 	}
@@ -205,26 +245,28 @@ func (w *ruleWriter) tcpFlags(m *flow.Match) {
 	if mask == 0 {
 		return
 	}
-	var s strings.Builder
+	w.begin("tcp_flags=")
+	start := len(w.b)
 	for i, name := range tcpFlagNames {
 		switch bit := uint64(1) << i; {
 		case mask&bit == 0:
 		case mask == 0xfff && val&bit != 0:
-			if s.Len() > 0 {
-				s.WriteByte('|')
+			if len(w.b) > start {
+				w.str("|")
 			}
-			s.WriteString(name)
+			w.str(name)
 		case mask == 0xfff:
 		case val&bit != 0:
-			s.WriteString("+" + name)
+			w.str("+")
+			w.str(name)
 		default:
-			s.WriteString("-" + name)
+			w.str("-")
+			w.str(name)
 		}
 	}
-	if s.Len() == 0 {
-		s.WriteByte('0')
+	if len(w.b) == start {
+		w.str("0")
 	}
-	w.put("tcp_flags=%s", s.String())
 }
 
 // vlan prints the outer tag in the plainest form that says all of it.
@@ -235,15 +277,16 @@ func (w *ruleWriter) vlan(m *flow.Match) {
 	case mask == 0:
 	case val&flow.VLANPresent != 0 && vid|pcp != 0 && (vid == 0 || vid == flow.VLANVID) && (pcp == 0 || pcp == flow.VLANPCP):
 		if vid != 0 {
-			w.put("dl_vlan=%d", val&flow.VLANVID)
+			w.put("dl_vlan=", val&flow.VLANVID)
 		}
 		if pcp != 0 {
-			w.put("dl_vlan_pcp=%d", val>>flow.VLANPCPLow)
+			w.put("dl_vlan_pcp=", val>>flow.VLANPCPLow)
 		}
 	case mask == flow.MaskTag:
-		w.put("vlan_tci=0x%04x", val)
+		w.putHex("vlan_tci=0x", val, 4)
 	default:
-		w.put("vlan_tci=0x%04x/0x%04x", val, mask)
+		w.putHex("vlan_tci=0x", val, 4)
+		w.b = appendHex(append(w.b, "/0x"...), mask, 4)
 	}
 }
 
@@ -252,7 +295,8 @@ func (w *ruleWriter) field(m *flow.Match, id flow.FieldID) {
 	f := &flow.Fields[id]
 	if f.Width == 128 {
 		if m.Mask[f.Word]|m.Mask[f.Word+1] != 0 {
-			w.put("%s=%s", f.Name, formatIPv6(m.Key[f.Word], m.Key[f.Word+1], m.Mask[f.Word], m.Mask[f.Word+1]))
+			w.begin(f.Name)
+			w.b = appendMaskedIPv6(append(w.b, '='), m.Key[f.Word], m.Key[f.Word+1], m.Mask[f.Word], m.Mask[f.Word+1])
 		}
 		return
 	}
@@ -261,115 +305,48 @@ func (w *ruleWriter) field(m *flow.Match, id flow.FieldID) {
 	if mask == 0 {
 		return
 	}
+	w.begin(f.Name)
+	w.str("=")
 	switch f.Syntax {
 	case flow.SynPort:
-		w.put("%s=%s", f.Name, w.port(uint32(val)))
+		w.port(uint32(val))
 	case flow.SynMAC:
-		w.put("%s=%s", f.Name, FormatMAC(val))
-		if mask != full {
-			w.b.WriteString("/" + FormatMAC(mask))
-		}
+		w.b = appendMaskedMAC(w.b, val, mask, full)
 	case flow.SynIPv4:
-		w.put("%s=%s", f.Name, FormatIPv4(val))
-		if n := bits.OnesCount64(mask); mask == full<<(32-n)&full {
-			if n != 32 {
-				fmt.Fprintf(&w.b, "/%d", n)
-			}
-		} else {
-			w.b.WriteString("/" + FormatIPv4(mask))
-		}
+		w.b = appendMaskedIPv4(w.b, val, mask)
 	case flow.SynHex:
-		w.put("%s=%s", f.Name, hex(val))
+		w.b = append0x(w.b, val)
 		if mask != full {
-			w.b.WriteString("/" + hex(mask))
+			w.b = append0x(append(w.b, '/'), mask)
 		}
 	default:
 		if mask == full {
-			w.put("%s=%d", f.Name, val)
+			w.num("", val)
 		} else {
-			w.put("%s=0x%x/0x%x", f.Name, val, mask)
+			w.hex("0x", val)
+			w.hex("/0x", mask)
 		}
 	}
-}
-
-// hex prints a number as C's %#x does.
-func hex(v uint64) string {
-	if v == 0 {
-		return "0"
-	}
-	return fmt.Sprintf("%#x", v)
 }
 
 // FormatPort prints a port's number, or its name if ports has one.
 func FormatPort(n uint32, ports PortNames) string {
 	w := ruleWriter{ports: ports}
-	return w.port(n)
+	w.port(n)
+	return string(w.b)
 }
 
 // port prints a port's number or name.
-func (w *ruleWriter) port(n uint32) string {
+func (w *ruleWriter) port(n uint32) {
 	if n == flow.PortLocal {
-		return "LOCAL"
+		w.str("LOCAL")
+		return
 	}
 	if w.ports != nil {
 		if name, ok := w.ports.PortName(n); ok {
-			return quoteName(name)
+			w.b = appendName(w.b, name)
+			return
 		}
 	}
-	return strconv.FormatUint(uint64(n), 10)
-}
-
-// quoteName quotes a port's name unless it is a plain word that could not be taken for anything else.
-func quoteName(name string) string {
-	plain := name != ""
-	for i := range len(name) {
-		c := name[i]
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
-		if !letter && (i == 0 || c < '0' || c > '9') {
-			plain = false
-		}
-	}
-	for _, r := range reservedPorts {
-		if strings.EqualFold(r, name) {
-			plain = false
-		}
-	}
-	if plain {
-		return name
-	}
-	return strconv.Quote(name)
-}
-
-// FormatMAC prints an Ethernet address, the low 48 bits of v.
-func FormatMAC(v uint64) string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", v>>40&0xff, v>>32&0xff, v>>24&0xff, v>>16&0xff, v>>8&0xff, v&0xff)
-}
-
-// FormatIPv4 prints an IPv4 address.
-func FormatIPv4(v uint64) string {
-	return fmt.Sprintf("%d.%d.%d.%d", v>>24&0xff, v>>16&0xff, v>>8&0xff, v&0xff)
-}
-
-func ipv6Text(hi, lo uint64) string {
-	var b [16]byte
-	for i := range 8 {
-		b[i], b[8+i] = byte(hi>>(56-8*i)), byte(lo>>(56-8*i))
-	}
-	return netip.AddrFrom16(b).String()
-}
-
-// formatIPv6 prints an address with its prefix length, or with its mask if that is not a prefix.
-func formatIPv6(hi, lo, maskHi, maskLo uint64) string {
-	s := ipv6Text(hi, lo)
-	n := bits.LeadingZeros64(^maskHi)
-	if n == 64 {
-		n += bits.LeadingZeros64(^maskLo)
-	}
-	switch {
-	case n == 128:
-		return s
-	case bits.OnesCount64(maskHi)+bits.OnesCount64(maskLo) == n:
-		return s + "/" + strconv.Itoa(n)
-	}
-	return s + "/" + ipv6Text(maskHi, maskLo)
+	w.num("", uint64(n))
 }

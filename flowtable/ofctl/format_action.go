@@ -1,160 +1,180 @@
 package ofctl
 
-import (
-	"encoding/binary"
-	"fmt"
-	"math/bits"
-	"strings"
-
-	"weft/flowtable/flow"
-)
+import "weft/flowtable/flow"
 
 // actions prints a list, those of write_actions inside it.
 func (w *ruleWriter) actions(actions []flow.Action) {
 	if len(actions) == 0 {
-		w.b.WriteString("drop")
+		w.str("drop")
 	}
 	inSet := false
 	for i := range actions {
 		a := &actions[i]
 		if inSet && !a.InSet {
-			w.b.WriteByte(')')
+			w.str(")")
 		}
 		if i > 0 {
-			w.b.WriteByte(',')
+			w.str(",")
 		}
 		if a.InSet && !inSet {
-			w.b.WriteString("write_actions(")
+			w.str("write_actions(")
 		}
 		inSet = a.InSet
 		w.action(a)
 	}
 	if inSet {
-		w.b.WriteByte(')')
+		w.str(")")
 	}
 }
 
 // plainActions are those that have no value.
-var plainActions = map[flow.ActionKind]string{
+var plainActions = [flow.NumActionKinds]string{
 	flow.ActionInPort: "IN_PORT", flow.ActionFlood: "FLOOD", flow.ActionAll: "ALL", flow.ActionNormal: "NORMAL",
 	flow.ActionLocal: "LOCAL", flow.ActionClearActions: "clear_actions", flow.ActionExit: "exit",
 	flow.ActionPopVLAN: "strip_vlan", flow.ActionDecMPLSTTL: "dec_mpls_ttl",
 }
 
-// numberedActions are those that have one number.
-var numberedActions = map[flow.ActionKind]string{
-	flow.ActionPushVLAN: "push_vlan:%#x", flow.ActionPushMPLS: "push_mpls:0x%04x", flow.ActionPopMPLS: "pop_mpls:0x%04x",
-	flow.ActionModVLANVID: "mod_vlan_vid:%d", flow.ActionModVLANPCP: "mod_vlan_pcp:%d",
-	flow.ActionModTOS: "mod_nw_tos:%d", flow.ActionModECN: "mod_nw_ecn:%d", flow.ActionModTTL: "mod_nw_ttl:%d",
-	flow.ActionModTPSrc: "mod_tp_src:%d", flow.ActionModTPDst: "mod_tp_dst:%d",
-	flow.ActionSetMPLSLabel: "set_mpls_label(%d)", flow.ActionSetMPLSTC: "set_mpls_tc(%d)",
-	flow.ActionSetMPLSTTL: "set_mpls_ttl(%d)",
-	flow.ActionSetTunnel:  "set_tunnel:%#x", flow.ActionSetTunnel64: "set_tunnel64:%#x",
+// numberedActions are those that have one number: what stands before it, how many hexadecimal digits it has at least, 0
+// for a decimal one, and what stands behind it.
+var numberedActions = [flow.NumActionKinds]struct {
+	before string
+	digits int
+	behind string
+}{
+	flow.ActionPushVLAN: {"push_vlan:0x", 1, ""}, flow.ActionPushMPLS: {"push_mpls:0x", 4, ""},
+	flow.ActionPopMPLS:    {"pop_mpls:0x", 4, ""},
+	flow.ActionModVLANVID: {"mod_vlan_vid:", 0, ""}, flow.ActionModVLANPCP: {"mod_vlan_pcp:", 0, ""},
+	flow.ActionModTOS: {"mod_nw_tos:", 0, ""}, flow.ActionModECN: {"mod_nw_ecn:", 0, ""},
+	flow.ActionModTTL:   {"mod_nw_ttl:", 0, ""},
+	flow.ActionModTPSrc: {"mod_tp_src:", 0, ""}, flow.ActionModTPDst: {"mod_tp_dst:", 0, ""},
+	flow.ActionSetMPLSLabel: {"set_mpls_label(", 0, ")"}, flow.ActionSetMPLSTC: {"set_mpls_tc(", 0, ")"},
+	flow.ActionSetMPLSTTL: {"set_mpls_ttl(", 0, ")"},
+	flow.ActionSetTunnel:  {"set_tunnel:0x", 1, ""}, flow.ActionSetTunnel64: {"set_tunnel64:0x", 1, ""},
 }
 
 func (w *ruleWriter) action(a *flow.Action) {
-	b := &w.b
-	if s, ok := plainActions[a.Kind]; ok {
-		b.WriteString(s)
+	if a.Kind >= flow.NumActionKinds {
 		return
 	}
-	if format, ok := numberedActions[a.Kind]; ok {
-		fmt.Fprintf(b, format, a.Value.Lo)
+	if s := plainActions[a.Kind]; s != "" {
+		w.str(s)
+		return
+	}
+	if n := &numberedActions[a.Kind]; n.before != "" {
+		if n.digits > 0 {
+			w.str(n.before)
+			w.b = appendHex(w.b, a.Value.Lo, n.digits)
+		} else {
+			w.num(n.before, a.Value.Lo)
+		}
+		w.str(n.behind)
 		return
 	}
 	switch a.Kind {
 	case flow.ActionOutput:
-		b.WriteString("output:" + w.port(a.Port))
+		w.str("output:")
+		w.port(a.Port)
 	case flow.ActionOutputReg:
-		b.WriteString("output:" + subfieldText(a.Src))
+		w.subfield("output:", a.Src)
 	case flow.ActionGroup:
-		fmt.Fprintf(b, "group:%d", a.ID)
+		w.num("group:", uint64(a.ID))
 	case flow.ActionResubmit:
 		w.resubmit(a)
 	case flow.ActionGotoTable:
-		fmt.Fprintf(b, "goto_table:%d", a.Table)
+		w.num("goto_table:", uint64(a.Table))
 	case flow.ActionWriteMetadata:
-		fmt.Fprintf(b, "write_metadata:%#x", a.Value.Lo)
+		w.hex("write_metadata:0x", a.Value.Lo)
 		if a.Mask != flow.Ones(64) {
-			fmt.Fprintf(b, "/%#x", a.Mask.Lo)
+			w.hex("/0x", a.Mask.Lo)
 		}
 	case flow.ActionDecTTL:
 		w.decTTL(a)
 	case flow.ActionMeter:
-		fmt.Fprintf(b, "meter:%d", a.ID)
+		w.num("meter:", uint64(a.ID))
 	case flow.ActionNote:
-		b.WriteString("note:")
-		for i := range len(a.Note) {
-			if i > 0 {
-				b.WriteByte('.')
-			}
-			fmt.Fprintf(b, "%02x", a.Note[i])
-		}
+		w.note(a)
 	case flow.ActionModEthSrc:
-		b.WriteString("mod_dl_src:" + FormatMAC(a.Value.Lo))
+		w.b = appendMAC(append(w.b, "mod_dl_src:"...), a.Value.Lo)
 	case flow.ActionModEthDst:
-		b.WriteString("mod_dl_dst:" + FormatMAC(a.Value.Lo))
+		w.b = appendMAC(append(w.b, "mod_dl_dst:"...), a.Value.Lo)
 	case flow.ActionModIPSrc:
-		b.WriteString("mod_nw_src:" + FormatIPv4(a.Value.Lo))
+		w.b = appendIPv4(append(w.b, "mod_nw_src:"...), a.Value.Lo)
 	case flow.ActionModIPDst:
-		b.WriteString("mod_nw_dst:" + FormatIPv4(a.Value.Lo))
+		w.b = appendIPv4(append(w.b, "mod_nw_dst:"...), a.Value.Lo)
 	case flow.ActionSetField:
-		b.WriteString("set_field:" + w.fieldValue(a) + "->" + flow.Places[a.Dst.Field].Name)
+		w.setField(a)
 	case flow.ActionLoad:
-		w.load(a)
+		w.str("load:")
+		w.value(a.Value)
+		w.subfield("->", a.Dst)
 	case flow.ActionMove:
-		b.WriteString("move:" + subfieldText(a.Src) + "->" + subfieldText(a.Dst))
+		w.subfield("move:", a.Src)
+		w.subfield("->", a.Dst)
+	}
+}
+
+func (w *ruleWriter) note(a *flow.Action) {
+	w.str("note:")
+	for i := range len(a.Note) {
+		if i > 0 {
+			w.str(".")
+		}
+		w.b = appendHex(w.b, uint64(a.Note[i]), 2)
 	}
 }
 
 // decTTL writes dec_ttl and the controllers that it names.
 func (w *ruleWriter) decTTL(a *flow.Action) {
-	w.b.WriteString("dec_ttl")
-	sep := byte('(')
-	for ids := []byte(a.Note); len(ids) >= 2; ids = ids[2:] {
-		fmt.Fprintf(&w.b, "%c%d", sep, binary.BigEndian.Uint16(ids))
-		sep = ','
+	w.str("dec_ttl")
+	sep := "("
+	for ids := a.Note; len(ids) >= 2; ids = ids[2:] {
+		w.num(sep, uint64(ids[0])<<8|uint64(ids[1]))
+		sep = ","
 	}
 	if a.Note != "" {
-		w.b.WriteByte(')')
+		w.str(")")
 	}
 }
 
 func (w *ruleWriter) resubmit(a *flow.Action) {
-	switch {
-	case a.Table == flow.SameTable:
-		w.b.WriteString("resubmit:" + w.port(a.Port))
-	case a.Port == flow.SamePort:
-		fmt.Fprintf(&w.b, "resubmit(,%d)", a.Table)
-	default:
-		fmt.Fprintf(&w.b, "resubmit(%s,%d)", w.port(a.Port), a.Table)
+	if a.Table == flow.SameTable {
+		w.str("resubmit:")
+		w.port(a.Port)
+		return
 	}
+	w.str("resubmit(")
+	if a.Port != flow.SamePort {
+		w.port(a.Port)
+	}
+	w.num(",", uint64(a.Table))
+	w.str(")")
 }
 
-func hexValue(v flow.Value) string {
-	switch {
-	case v.IsZero():
-		return "0" // as C's %#x has it
-	case v.Hi != 0:
-		return fmt.Sprintf("%#x%016x", v.Hi, v.Lo)
+// value writes a number of 128 bits in hexadecimal.
+func (w *ruleWriter) value(v flow.Value) {
+	if v.Hi == 0 {
+		w.b = append0x(w.b, v.Lo)
+		return
 	}
-	return fmt.Sprintf("%#x", v.Lo)
+	w.hex("0x", v.Hi)
+	w.b = appendHex(w.b, v.Lo, 16)
 }
 
-func subfieldText(s flow.Subfield) string {
-	name := flow.Places[s.Field].NXM
+// subfield writes text and some bits of a field.
+func (w *ruleWriter) subfield(text string, s flow.Subfield) {
+	w.str(text)
+	w.str(flow.Places[s.Field].NXM)
 	switch {
 	case s.IsWhole():
-		return name + "[]"
+		w.str("[]")
+		return
 	case s.Bits == 1:
-		return fmt.Sprintf("%s[%d]", name, s.Ofs)
+		w.num("[", uint64(s.Ofs))
+	default:
+		w.num("[", uint64(s.Ofs))
+		w.num("..", uint64(s.Ofs)+uint64(s.Bits)-1)
 	}
-	return fmt.Sprintf("%s[%d..%d]", name, s.Ofs, int(s.Ofs)+int(s.Bits)-1)
-}
-
-// load prints a load.
-func (w *ruleWriter) load(a *flow.Action) {
-	fmt.Fprintf(&w.b, "load:%s->%s", hexValue(a.Value), subfieldText(a.Dst))
+	w.str("]")
 }
 
 // hexFields are the fields, beside registers, whose values set_field prints in hexadecimal.
@@ -163,66 +183,63 @@ var hexFields = map[flow.FieldID]bool{
 	flow.FieldPktMark: true,
 }
 
-// fieldValue is the value and mask of a set_field.
-func (w *ruleWriter) fieldValue(a *flow.Action) string {
+func (w *ruleWriter) setField(a *flow.Action) {
+	w.str("set_field:")
+	w.fieldValue(a)
+	w.str("->")
+	w.str(flow.Places[a.Dst.Field].Name)
+}
+
+// fieldValue writes the value and mask of a set_field.
+func (w *ruleWriter) fieldValue(a *flow.Action) {
 	id := a.Dst.Field
 	full := flow.Ones(int(a.Dst.Bits))
 	v, m := a.Value, a.Mask
 	switch flow.Fields[id].Syntax {
 	case flow.SynMAC:
-		if m != full {
-			return FormatMAC(v.Lo) + "/" + FormatMAC(m.Lo)
-		}
-		return FormatMAC(v.Lo)
+		w.b = appendMaskedMAC(w.b, v.Lo, m.Lo, full.Lo)
+		return
 	case flow.SynIPv4:
-		return ipv4Text(v.Lo, m.Lo)
+		w.b = appendMaskedIPv4(w.b, v.Lo, m.Lo)
+		return
 	case flow.SynIPv6:
-		return formatIPv6(v.Hi, v.Lo, m.Hi, m.Lo)
+		w.b = appendMaskedIPv6(w.b, v.Hi, v.Lo, m.Hi, m.Lo)
+		return
 	case flow.SynPort:
-		return w.portField(v.Lo)
+		w.portField(v.Lo)
+		return
 	case flow.SynVLANVID:
 		v.Lo |= flow.VLANPresent
 		if m != full {
 			m.Lo |= flow.VLANPresent
 		}
 	}
-	s := fmt.Sprint(v.Lo)
 	if id >= flow.FieldReg0 || hexFields[id] {
-		s = hexValue(v)
+		w.value(v)
+	} else {
+		w.num("", v.Lo)
 	}
 	if m != full {
-		s += "/" + hexValue(m)
+		w.str("/")
+		w.value(m)
 	}
-	return s
 }
 
-// portField prints in_port's 16 bits.
-func (w *ruleWriter) portField(n uint64) string {
+// portField writes in_port's 16 bits.
+func (w *ruleWriter) portField(n uint64) {
 	switch {
 	case n == flow.PortLocal&0xffff:
-		return "LOCAL"
+		w.str("LOCAL")
 	case n == 0 || n > flow.MaxPort:
-		return fmt.Sprint(n)
+		w.num("", n)
+	default:
+		w.port(uint32(n))
 	}
-	return w.port(uint32(n))
-}
-
-// ipv4Text prints an address with its prefix length, or with its mask if that is not a prefix.
-func ipv4Text(v, mask uint64) string {
-	const full = 0xffffffff
-	n := bits.OnesCount64(mask)
-	switch {
-	case mask != full<<(32-n)&full:
-		return FormatIPv4(v) + "/" + FormatIPv4(mask)
-	case n != 32:
-		return fmt.Sprintf("%s/%d", FormatIPv4(v), n)
-	}
-	return FormatIPv4(v)
 }
 
 // FormatActions prints a list of actions as rules have it.
 func FormatActions(actions []flow.Action, ports PortNames) string {
 	w := ruleWriter{ports: ports}
 	w.actions(actions)
-	return strings.Clone(w.b.String())
+	return string(w.b)
 }

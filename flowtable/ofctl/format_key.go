@@ -1,10 +1,6 @@
 package ofctl
 
-import (
-	"strings"
-
-	"weft/flowtable/flow"
-)
+import "weft/flowtable/flow"
 
 // shownFields are those that FormatKey prints, in their order, where the key has what they need.
 var shownFields = []flow.FieldID{
@@ -58,15 +54,15 @@ func FormatKey(k *flow.Key, ports PortNames) string {
 	}
 	w := ruleWriter{ports: ports}
 	w.match(&m)
-	if s := w.b.String(); s != "" {
-		return s
+	if len(w.b) == 0 {
+		return "any"
 	}
-	return "any"
+	return string(w.b)
 }
 
 // FormatMatch prints a condition alone, "" for one that every packet fulfils.
 func FormatMatch(m *flow.Match, ports PortNames) string {
 	w := ruleWriter{ports: ports}
 	w.match(m)
-	return strings.TrimSpace(w.b.String())
+	return string(w.b)
 }

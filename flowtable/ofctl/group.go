@@ -322,23 +322,26 @@ func (p *groupParser) number() {
 // read it. With nil ports, ports are numbers.
 func FormatGroup(g *flow.Group, ports PortNames) string {
 	w := ruleWriter{ports: ports}
-	fmt.Fprintf(&w.b, "group_id=%d,type=%s", g.ID, g.Type)
+	w.num("group_id=", uint64(g.ID))
+	w.str(",type=")
+	w.str(g.Type.String())
 	for i := range g.Buckets {
 		b := &g.Buckets[i]
-		fmt.Fprintf(&w.b, ",bucket=bucket_id:%d,", b.ID)
+		w.num(",bucket=bucket_id:", uint64(b.ID))
 		if g.Type == flow.GroupSelect && b.Weight != 1 {
-			fmt.Fprintf(&w.b, "weight:%d,", b.Weight)
+			w.num(",weight:", uint64(b.Weight))
 		}
 		if b.WatchPort != 0 {
-			w.b.WriteString("watch_port:" + w.port(b.WatchPort) + ",")
+			w.str(",watch_port:")
+			w.port(b.WatchPort)
 		}
 		if b.WatchGroup != flow.NoGroup {
-			fmt.Fprintf(&w.b, "watch_group:%d,", b.WatchGroup)
+			w.num(",watch_group:", uint64(b.WatchGroup))
 		}
-		w.b.WriteString("actions=")
+		w.str(",actions=")
 		w.actions(b.Actions)
 	}
-	return w.b.String()
+	return string(w.b)
 }
 
 // FormatGroupStats prints one line of "ovs-ofctl dump-group-stats", without the leading blank.
@@ -352,6 +355,4 @@ func FormatGroupStats(s *flow.GroupStats) string {
 	return b.String()
 }
 
-func durationText(d time.Duration) string {
-	return fmt.Sprintf("%d.%03ds", int64(d/time.Second), int64(d/time.Millisecond%1000))
-}
+func durationText(d time.Duration) string { return string(appendSeconds(nil, d)) }
