@@ -41,6 +41,7 @@ type Pipeline struct {
 	noted   []uint32                       // slots of what it changed, for the log
 	hashes  []notedHash                    // of these, while the log's entry is made
 	slots   []uint32                       // what selected returned
+	walks   sync.Pool                      // of *walk
 
 	fragments flow.Fragments
 

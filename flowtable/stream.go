@@ -68,26 +68,38 @@ func (x *txn) settle(modified int) (Applied, error) {
 }
 
 // eachPiece is how many rules Each looks at under the lock.
-const eachPiece = 256
+const eachPiece = 64
+
+// walk is the memory of one Each.
+type walk struct {
+	places []place
+	piece  [eachPiece]flow.RuleStats
+}
+
+// place is where a rule was.
+type place struct {
+	slot   uint32
+	serial uint64
+}
 
 // Each calls visit for what f selects, by table, falling priority and age, until it returns false. Which rules those are
-// is decided at the start; one that goes meanwhile is left out. Between some hundred rules changes may happen, so that a
-// slow visitor keeps nobody waiting.
+// is decided at the start; one that goes meanwhile is left out. Between some dozens of rules changes may happen, so that a
+// slow visitor keeps nobody waiting. What visit gets is valid until it returns.
 func (p *Pipeline) Each(f *flow.Filter, visit func(*flow.RuleStats) bool) {
-	type place struct {
-		slot   uint32
-		serial uint64
+	w, _ := p.walks.Get().(*walk)
+	if w == nil {
+		w = new(walk)
 	}
+	defer p.end(w)
 	p.mu.Lock()
 	slots := p.sorted(f)
-	places := make([]place, len(slots))
-	for i, slot := range slots {
-		places[i] = place{slot, p.slab.chunks.at(slot).serial}
+	w.places = slices.Grow(w.places, len(slots))
+	for _, slot := range slots {
+		w.places = append(w.places, place{slot, p.slab.chunks.at(slot).serial})
 	}
 	p.mu.Unlock()
-	piece := make([]flow.RuleStats, 0, eachPiece)
-	for len(places) > 0 {
-		piece = piece[:0]
+	for places := w.places; len(places) > 0; {
+		piece := w.piece[:0]
 		p.mu.Lock()
 		now := p.now()
 		for _, at := range places[:min(len(places), eachPiece)] {
@@ -103,6 +115,16 @@ func (p *Pipeline) Each(f *flow.Filter, visit func(*flow.RuleStats) bool) {
 			}
 		}
 	}
+}
+
+// end keeps a walk's memory for the next one, unless it is much.
+func (p *Pipeline) end(w *walk) {
+	clear(w.piece[:]) // which would hold on to actions
+	if cap(w.places) > keptSlots {
+		w.places = nil
+	}
+	w.places = w.places[:0]
+	p.walks.Put(w)
 }
 
 // sorted are the slots that f selects, by table, falling priority and age.

@@ -71,3 +71,35 @@ func TestEachGoesOnWhileRulesGo(t *testing.T) {
 		t.Errorf("%d rules seen, want the first piece", seen)
 	}
 }
+
+// TestWalksDoNotShareMemory: one inside another, and one after another that was cut short.
+func TestWalksDoNotShareMemory(t *testing.T) {
+	b := newBench(t)
+	const n = 3 * eachPiece
+	for i := range n {
+		r := rule(t, "actions=1")
+		r.Priority, r.Table = uint16(i/2), uint8(i%2)
+		if err := b.p.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outer := 0
+	b.p.Each(&flow.Filter{HasTable: true, Table: 1}, func(s *flow.RuleStats) bool {
+		was, inner := s.Rule.Priority, 0
+		b.p.Each(&flow.Filter{HasTable: true, Table: 0}, func(in *flow.RuleStats) bool {
+			if want := uint16(n/2 - 1 - inner); in.Rule.Table != 0 || in.Rule.Priority != want {
+				t.Fatalf("table %d priority %d, want 0 and %d", in.Rule.Table, in.Rule.Priority, want)
+			}
+			inner++
+			return inner < n/2-outer%2 // every other one is cut short
+		})
+		if want := uint16(n/2 - 1 - outer); s.Rule.Table != 1 || s.Rule.Priority != was || was != want {
+			t.Fatalf("table %d priority %d, want 1 and %d", s.Rule.Table, s.Rule.Priority, want)
+		}
+		outer++
+		return true
+	})
+	if outer != n/2 {
+		t.Errorf("%d rules seen, want %d", outer, n/2)
+	}
+}

@@ -116,16 +116,16 @@ type FDBEntry struct {
 
 // FlowInfo is one rule with its counters.
 type FlowInfo struct {
-	Bridge string `json:"bridge"`
-	Text   string `json:"text"` // the rule, in the syntax that FlowAdd takes
+	Bridge string   `json:"bridge"`
+	Text   RuleText `json:"text"` // the rule, in the syntax that FlowAdd takes
 	// Dump is the rule with its counters, as "ovs-ofctl dump-flows" prints it.
-	Dump     string `json:"dump"`
-	Table    int    `json:"table"`
-	Priority int    `json:"priority"`
-	Cookie   uint64 `json:"cookie"`
-	Origin   string `json:"origin"`
-	Packets  uint64 `json:"packets"`
-	Bytes    uint64 `json:"bytes"`
+	Dump     RuleText `json:"dump"`
+	Table    int      `json:"table"`
+	Priority int      `json:"priority"`
+	Cookie   uint64   `json:"cookie"`
+	Origin   string   `json:"origin"`
+	Packets  uint64   `json:"packets"`
+	Bytes    uint64   `json:"bytes"`
 	// Duration is how long the rule has existed, Idle how long ago it matched last (or was added).
 	Duration float64 `json:"duration_seconds"`
 	Idle     float64 `json:"idle_seconds"`

@@ -298,7 +298,7 @@ func TestReloadKeepsWhatWasAddedAtRunTime(t *testing.T) {
 		}
 		m := map[string]string{}
 		for _, f := range flows {
-			m[f.Text] = f.Origin
+			m[f.Text.String()] = f.Origin
 		}
 		return m
 	}

@@ -238,7 +238,7 @@ func parseFilter(text string, strict bool, names portNames) (flow.Filter, error)
 
 // FlowEach lists the rules that the filter selects ("" for all) of a bridge (of all with ""), with their counters: by
 // bridge, table, falling priority and age. A filter that names ports needs a bridge when there are several. Rules may
-// change while the list is read.
+// change while the list is read. What the list yields has its texts in memory that is used again for the next.
 func (s *Switch) FlowEach(bridge, filter string) (iter.Seq[FlowInfo], error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,23 +249,27 @@ func (s *Switch) FlowEach(bridge, filter string) (iter.Seq[FlowInfo], error) {
 	type part struct {
 		name   string
 		rules  *ruleSet
-		names  portNames
+		names  ofctl.PortNames
 		filter flow.Filter
 	}
 	var parts []part
 	for _, br := range bridges {
-		p := part{name: br.cfg.Name, rules: br.rules, names: br.names()}
-		if p.filter, err = parseFilter(filter, false, p.names); err != nil {
+		names := br.names()
+		p := part{name: br.cfg.Name, rules: br.rules, names: names}
+		if p.filter, err = parseFilter(filter, false, names); err != nil {
 			return nil, err
 		}
 		parts = append(parts, p)
 	}
 	return func(yield func(FlowInfo) bool) {
+		var info FlowInfo
 		for i := range parts {
 			p := &parts[i]
 			more := true
 			p.rules.pipeline.Each(&p.filter, func(st *flow.RuleStats) bool {
-				more = yield(flowInfo(p.name, st, p.names, s.isConfigured(p.rules, &st.Rule)))
+				info.Bridge = p.name
+				info.show(st, p.names, s.isConfigured(p.rules, &st.Rule))
+				more = yield(info)
 				return more
 			})
 			if !more {
@@ -282,16 +286,16 @@ func (s *Switch) isConfigured(rs *ruleSet, r *flow.Rule) bool {
 	return rs.isConfigured(r)
 }
 
-func flowInfo(bridge string, st *flow.RuleStats, names portNames, configured bool) FlowInfo {
-	info := FlowInfo{
-		Bridge: bridge, Text: ofctl.FormatRule(&st.Rule, names), Dump: ofctl.FormatStats(st, names),
+// show makes f show another rule of its bridge, in the memory of the one before.
+func (f *FlowInfo) show(st *flow.RuleStats, names ofctl.PortNames, configured bool) {
+	*f = FlowInfo{
+		Bridge: f.Bridge, Text: ofctl.AppendRule(f.Text[:0], &st.Rule, names), Dump: ofctl.AppendStats(f.Dump[:0], st, names),
 		Table: int(st.Rule.Table), Priority: int(st.Rule.Priority), Cookie: st.Rule.Cookie, Origin: OriginRuntime,
 		Packets: st.Packets, Bytes: st.Bytes, Duration: st.Duration.Seconds(), Idle: st.IdleAge.Seconds(),
 	}
 	if configured {
-		info.Origin = OriginConfig
+		f.Origin = OriginConfig
 	}
-	return info
 }
 
 // FlowDump is FlowEach's list at once.
@@ -300,7 +304,12 @@ func (s *Switch) FlowDump(bridge, filter string) ([]FlowInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.AppendSeq([]FlowInfo{}, list), nil
+	all := []FlowInfo{}
+	for f := range list {
+		f.Text, f.Dump = slices.Clone(f.Text), slices.Clone(f.Dump)
+		all = append(all, f)
+	}
+	return all, nil
 }
 
 // expire removes rules whose time is over.

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ func TestBridgeWithoutRulesIsNormal(t *testing.T) {
 		t.Fatal(err)
 	}
 	flows, err := r.FlowDump("br0", "")
-	if err != nil || len(flows) != 2 || flows[1].Priority != 0 || !strings.Contains(flows[1].Text, "NORMAL") {
+	if err != nil || len(flows) != 2 || flows[1].Priority != 0 || !bytes.Contains(flows[1].Text, []byte("NORMAL")) {
 		t.Errorf("%+v, %v", flows, err)
 	}
 	r.apply(threePorts("priority=3,actions=drop"))
@@ -46,7 +47,7 @@ func TestDumpedRulesCanBeAddedAgain(t *testing.T) {
 		t.Fatal(before, err)
 	}
 	for _, form := range []func(FlowInfo) string{
-		func(f FlowInfo) string { return f.Text }, func(f FlowInfo) string { return f.Dump },
+		func(f FlowInfo) string { return f.Text.String() }, func(f FlowInfo) string { return f.Dump.String() },
 	} {
 		var rules []string
 		for _, f := range before {
@@ -65,7 +66,7 @@ func TestDumpedRulesCanBeAddedAgain(t *testing.T) {
 			t.Fatal(after, err)
 		}
 		for i := range after {
-			if after[i].Text != before[i].Text {
+			if !bytes.Equal(after[i].Text, before[i].Text) {
 				t.Errorf("it was %s and is %s", before[i].Text, after[i].Text)
 			}
 		}

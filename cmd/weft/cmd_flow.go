@@ -91,8 +91,8 @@ func (p *flowPrinter) flow(f *vswitch.FlowInfo) error {
 	if p.bare {
 		text = f.Text
 	}
-	_, err := fmt.Fprintln(p.out, text)
-	return err
+	_, _ = p.out.Write(text) // what goes wrong shows with the next
+	return p.out.WriteByte('\n')
 }
 
 func (p *flowPrinter) end() error {

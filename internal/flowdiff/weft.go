@@ -238,7 +238,7 @@ func (w *weft) trace(port int, frame []byte) string {
 		m := make(map[string]uint64, len(flows))
 		if err == nil {
 			for _, f := range flows {
-				m[f.Text] = f.Packets
+				m[f.Text.String()] = f.Packets
 			}
 		}
 		return m

@@ -11,7 +11,8 @@ import (
 )
 
 // HandleList binds f to a route of GET whose answer is a list that may be too long to hold in memory: the elements are
-// sent as f's sequence yields them. In is filled from the query and the pattern's {wildcards}.
+// sent as f's sequence yields them, each before the next is asked for. In is filled from the query and the pattern's
+// {wildcards}.
 func HandleList[In, T any](s *Server, pattern string, f func(context.Context, *In) (iter.Seq[T], error)) {
 	s.mux.HandleFunc(http.MethodGet+" "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		in := new(In)
@@ -30,15 +31,30 @@ func HandleList[In, T any](s *Server, pattern string, f func(context.Context, *I
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if err := writeList(w, list); err != nil {
+		if err := writeList(s, w, list); err != nil {
 			s.log.Debug("control answer not sent", "route", r.Method+" "+r.URL.Path, "err", err)
 		}
 	})
 }
 
+// borrowBuffer returns a buffer before w that is to be given back with returnBuffer.
+func (s *Server) borrowBuffer(w io.Writer) *bufio.Writer {
+	if out, found := s.buffers.Get().(*bufio.Writer); found {
+		out.Reset(w)
+		return out
+	}
+	return bufio.NewWriterSize(w, 64<<10)
+}
+
+func (s *Server) returnBuffer(out *bufio.Writer) {
+	out.Reset(nil)
+	s.buffers.Put(out)
+}
+
 // writeList writes a JSON array, one element a line.
-func writeList[T any](w io.Writer, list iter.Seq[T]) error {
-	out := bufio.NewWriterSize(w, 64<<10)
+func writeList[T any](s *Server, w io.Writer, list iter.Seq[T]) error {
+	out := s.borrowBuffer(w)
+	defer s.returnBuffer(out)
 	enc := json.NewEncoder(out)
 	sep := "["
 	v := new(T)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -36,6 +37,7 @@ type Server struct {
 	maxRequest int64
 	maxText    int64
 	http       *http.Server
+	buffers    sync.Pool // of *bufio.Writer, for lists
 }
 
 // NewServer makes a server without routes. mapError turns the errors of bound functions into Errors; it may be nil, and
