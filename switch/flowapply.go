@@ -56,8 +56,13 @@ func (s *Switch) FlowApply(req FlowRequest, text io.Reader) (FlowCounts, error) 
 	}
 	memory := s.borrowTextMemory()
 	defer s.returnTextMemory(memory)
+	return s.applyText(req, text, memory)
+}
+
+// applyText is FlowApply in given memory.
+func (s *Switch) applyText(req FlowRequest, text io.Reader, memory *textMemory) (FlowCounts, error) {
 	t := flowText{req: req, parser: memory.parser}
-	if err := t.read(text, memory.buf); err != nil {
+	if err := t.read(text, memory); err != nil {
 		return FlowCounts{}, err
 	}
 	rules, names, err := s.rulesOf(req.Bridge)
@@ -103,7 +108,7 @@ func (s *Switch) rulesOf(bridge string) (*ruleSet, portNames, error) {
 // flowText is a text of changes on its way into a pipeline.
 type flowText struct {
 	req    FlowRequest
-	data   []string // pieces of whole lines
+	data   []string // pieces of whole lines, lent
 	names  portNames
 	parser *ofctl.Parser
 	count  int // lines that say something
@@ -336,5 +341,7 @@ func (t *flowText) meterChange(text string) (*flow.Change, error) {
 	return &flow.Change{Meter: &m}, nil
 }
 
-// cutShort bounds a line that is shown.
-func cutShort(s string) string { return strings.ToValidUTF8(s[:min(len(s), 4*maxMessage)], "?") }
+// cutShort is a copy of a line, or of its beginning, to be shown.
+func cutShort(s string) string {
+	return strings.Clone(strings.ToValidUTF8(s[:min(len(s), 4*maxMessage)], "?"))
+}

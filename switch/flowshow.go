@@ -21,7 +21,7 @@ func (s *Switch) FlowDiff(bridge string, text io.Reader) (FlowDifference, error)
 	memory := s.borrowTextMemory()
 	defer s.returnTextMemory(memory)
 	t := flowText{req: FlowRequest{Kind: KindFlow, Command: CommandAdd}, parser: memory.parser}
-	if err := t.read(text, memory.buf); err != nil {
+	if err := t.read(text, memory); err != nil {
 		return FlowDifference{}, err
 	}
 	rules, names, err := s.rulesOf(bridge)

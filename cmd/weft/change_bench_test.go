@@ -128,6 +128,32 @@ func TestADumpMakesLittleGarbage(t *testing.T) {
 	}
 }
 
+// TestChangesMakeLittleGarbage: what a request of a thousand takes, client's part included, is not for each change.
+func TestChangesMakeLittleGarbage(t *testing.T) {
+	if raceDetector {
+		t.Skip("with the race detector, pools of memory forget what they have")
+	}
+	const changes, most = 1000, 80 << 10
+	c, _ := serveSwitch(t)
+	add := hostRoutes(changes)
+	del := strings.ReplaceAll(strings.ReplaceAll(add, ",actions=output:2", ""), "priority=100,", "")
+	call := func(command, text string) error {
+		in := &vswitch.FlowRequest{Kind: vswitch.KindFlow, Command: command}
+		done, err := control.CallText[vswitch.FlowRequest, vswitch.FlowCounts](t.Context(), c, http.MethodPost, "/v1/changes",
+			in, strings.NewReader(text))
+		if err == nil && done.Added+done.Deleted != changes {
+			err = fmt.Errorf("%s: %+v", command, done)
+		}
+		return err
+	}
+	n := leastGarbage(t, func() error {
+		return errors.Join(call(vswitch.CommandAdd, add), call(vswitch.CommandDelete, del))
+	})
+	if n > most {
+		t.Errorf("%d rules that come and go make %d bytes of garbage, want at most %d", changes, n, most)
+	}
+}
+
 // leastGarbage is how many bytes a call of f takes, the least of ten: others take some, and after a collection what was
 // kept for later calls is gone.
 func leastGarbage(t *testing.T, f func() error) uint64 {

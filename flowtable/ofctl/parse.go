@@ -27,8 +27,12 @@ type Parser struct{ p parser }
 // NewParser makes a Parser.
 func NewParser(ports PortNames) *Parser { return &Parser{parser{ports: ports}} }
 
-// Reset makes r a Parser with other names of ports.
-func (r *Parser) Reset(ports PortNames) { r.p.ports = ports }
+// Reset makes r a Parser with other names of ports, which does not refer to the texts that it has read.
+func (r *Parser) Reset(ports PortNames) {
+	r.p.ports = ports
+	r.p.actionsAt = r.p.actionsAt[:cap(r.p.actionsAt)]
+	clear(r.p.actionsAt)
+}
 
 // Rule is [ParseRule].
 func (r *Parser) Rule(s string) (*flow.Rule, error) {
