@@ -133,7 +133,7 @@ func TestChangesMakeLittleGarbage(t *testing.T) {
 	if raceDetector {
 		t.Skip("with the race detector, pools of memory forget what they have")
 	}
-	const changes, most = 1000, 80 << 10
+	const changes, most = 1000, 48 << 10
 	c, _ := serveSwitch(t)
 	add := hostRoutes(changes)
 	del := strings.ReplaceAll(strings.ReplaceAll(add, ",actions=output:2", ""), "priority=100,", "")

@@ -23,9 +23,9 @@
 //
 // There is one writer. Blocks are replaced and not changed, but for the generations from and until which an entry is
 // seen; places, segments and directories are swapped atomically. Adding or removing a rule copies one block and now and
-// then one segment. A better plan moves rules in bounded steps: a rule is entered at its new place, and leaves the old
-// one when no reader is left that may have passed the new one before. Memory goes back when the caller says that the
-// epoch of its retirement is over; nobody waits.
+// then one segment. A small tuple that lost its last rule is kept for its rules to come back. A better plan moves rules in
+// bounded steps: a rule is entered at its new place, and leaves the old one when no reader is left that may have passed the
+// new one before. Memory goes back when the caller says that the epoch of its retirement is over; nobody waits.
 //
 // # Concurrency
 //

@@ -59,7 +59,8 @@ func (t *Table) refresh(info *maskInfo) {
 func (t *Table) newTuple(mask flow.Key) *Tuple {
 	s := t.store
 	s.lastID++
-	p := newTuple(s.lastID, newShape(&mask))
+	p := s.wake(t, newShape(&mask))
+	p.begin(s.lastID)
 	s.tuples[p.id] = p
 	t.tuples = append(slices.Clip(t.tuples), p)
 	t.version++

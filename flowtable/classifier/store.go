@@ -2,6 +2,7 @@ package classifier
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -26,6 +27,7 @@ type Store struct {
 	gone   []retired // ids that a reader may still meet
 
 	tuples  map[uint32]*Tuple
+	asleep  []sleeper
 	lastID  uint32
 	seed    uint64
 	scratch list
@@ -117,15 +119,43 @@ func (s *Store) Live(slot uint32) bool {
 func (s *Store) Bytes() uint64 {
 	n := uint64(len(s.arena.chunks))*chunkUnits*unitWords*8 + uint64(len(s.locs.chunks))*1024*8
 	for _, t := range s.tuples {
-		d := t.dir.Load()
-		var last *segment
-		for i := range d.segs {
-			if seg := d.segs[i].Load(); seg != last {
-				last = seg
-				n += uint64(len(seg.places)) * 8
-			}
-		}
-		n += uint64(len(d.segs)) * 8
+		n += t.bytes()
+	}
+	for _, a := range s.asleep {
+		n += a.tuple.bytes()
 	}
 	return n
+}
+
+// keptTuples is how many tuples of one segment are kept for the rules that were in them to come back.
+const keptTuples = 8
+
+// sleeper is a tuple that had rules of a table and has none.
+type sleeper struct {
+	table *Table
+	tuple *Tuple
+}
+
+// rest keeps p, which has lost its last entry, for later. All its places are free, and there is nothing to wait for: a
+// reader of an older view that still looks into it finds what comes into any tuple meanwhile, rules of the same table that
+// its generation does not see.
+func (s *Store) rest(t *Table, p *Tuple) {
+	if p.only.Load() == nil {
+		return // it is large
+	}
+	if len(s.asleep) == keptTuples {
+		s.asleep = slices.Delete(s.asleep, 0, 1)
+	}
+	s.asleep = append(s.asleep, sleeper{t, p})
+}
+
+// wake returns a tuple without entries for a table, one that had some of the table if possible.
+func (s *Store) wake(t *Table, sh *shape) *Tuple {
+	for i, a := range s.asleep {
+		if a.table == t && a.tuple.shape == *sh {
+			s.asleep = slices.Delete(s.asleep, i, i+1)
+			return a.tuple
+		}
+	}
+	return newTuple(sh)
 }

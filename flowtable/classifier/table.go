@@ -179,6 +179,7 @@ func (t *Table) forget(p *Tuple) {
 	i := slices.Index(t.tuples, p)
 	t.tuples = slices.Delete(slices.Clone(t.tuples), i, i+1)
 	delete(t.store.tuples, p.id)
+	t.store.rest(t, p)
 	t.version++
 	t.dirty = true
 }

@@ -30,6 +30,12 @@ type Tuple struct {
 
 const unplanned = 1 << 30
 
+// begin makes a tuple without entries, which may have had some, one of a table.
+func (t *Tuple) begin(id uint32) {
+	t.id, t.rank = id, unplanned
+	t.top, t.topless, t.leaving, t.emptied = 0, false, false, 0
+}
+
 // directory maps the top bits of a hash to segments.
 type directory struct {
 	bits uint8
@@ -38,6 +44,13 @@ type directory struct {
 
 // segment is an open-addressed table. A place is 0 when free, or the hash above the number of a block; grave marks one
 // that was freed and that probing must pass.
+//
+// Readers probe from the place that their hash says to a free one, and an entry stays where it is. So they find it as long
+// as no place on its way, from the one that its hash says to the one before its own, is free at any moment. Inserting
+// takes the first place that is free or a grave, and frees none. Readers that had passed it already are of generations
+// that do not see what is inserted, or find it where it moves from. Burying frees a grave when the place behind it is
+// free: an entry whose way led over the grave would have the free place on its way, or in it. The same is then true of the
+// grave before.
 type segment struct {
 	places []uint64
 	bits   uint8 // how many top bits of the hash all entries share
@@ -52,8 +65,8 @@ const (
 	grave      = 0xffffffff
 )
 
-func newTuple(id uint32, sh *shape) *Tuple {
-	t := &Tuple{id: id, shape: *sh, rank: unplanned, priorities: make(map[uint32]int)}
+func newTuple(sh *shape) *Tuple {
+	t := &Tuple{shape: *sh, priorities: make(map[uint32]int)}
 	d := &directory{segs: make([]atomic.Pointer[segment], 1)}
 	t.dir.Store(d)
 	t.replace(d, 0, 0, &segment{places: make([]uint64, minSegment)})
@@ -105,21 +118,47 @@ func (t *Tuple) insert(hash, ref uint32) {
 	seg.insert(hash, ref)
 }
 
-// insert puts ref on the first free place.
+// insert puts ref on the first place that is free or a grave.
 func (s *segment) insert(hash, ref uint32) {
 	mask := uint32(len(s.places) - 1)
 	i := hash & mask
-	for s.places[i] != 0 {
+	for s.places[i] != 0 && uint32(s.places[i]) != grave {
 		i = (i + 1) & mask
 	}
+	if s.places[i] == 0 {
+		s.used++
+	} else {
+		s.graves--
+	}
 	atomic.StoreUint64(&s.places[i], uint64(hash)<<32|uint64(ref))
-	s.used++
 }
 
 // bury frees a place in the segment of hash.
 func (t *Tuple) bury(hash uint32, place *uint64) {
-	atomic.StoreUint64(place, uint64(hash)<<32|grave)
-	t.segment(hash).graves++
+	seg := t.segment(hash)
+	mask := uint32(len(seg.places) - 1)
+	i := hash & mask
+	for &seg.places[i] != place {
+		i = (i + 1) & mask
+	}
+	seg.bury(i)
+}
+
+// bury makes place i a grave or, if a free place follows, free, with the graves right before it: so no grave ever has a
+// free place behind it, and where no entry is left all places are free.
+func (s *segment) bury(i uint32) {
+	mask := uint32(len(s.places) - 1)
+	atomic.StoreUint64(&s.places[i], grave)
+	s.graves++
+	if s.places[(i+1)&mask] != 0 {
+		return
+	}
+	for uint32(s.places[i]) == grave {
+		atomic.StoreUint64(&s.places[i], 0)
+		s.used--
+		s.graves--
+		i = (i - 1) & mask
+	}
 }
 
 // grow makes room in the segment of hash and returns the one that now covers hash.
@@ -230,4 +269,18 @@ func (t *Tuple) count(priority uint16, d int) bool {
 	}
 	t.top, t.topless = priority, false
 	return true
+}
+
+// bytes is the memory that its places take.
+func (t *Tuple) bytes() uint64 {
+	d := t.dir.Load()
+	n := uint64(len(d.segs)) * 8
+	var last *segment
+	for i := range d.segs {
+		if seg := d.segs[i].Load(); seg != last {
+			last = seg
+			n += uint64(len(seg.places)) * 8
+		}
+	}
+	return n
 }
