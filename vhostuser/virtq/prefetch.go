@@ -1,52 +1,39 @@
 package virtq
 
-import "weft/internal/sys"
+import "weft/internal/packet"
 
-// lineSize is a cache line of amd64.
-const lineSize = 64
+// ahead is for how many buffers at a time cache lines are asked for, and how many buffers before they are touched. Together,
+// so that their ways from the guest's CPU overlap. Not for a whole burst: a CPU waits for a dozen or two of lines at once, so
+// it would wait already while it asks, and the line that is needed first would come no sooner for it.
+const ahead = 8
 
-// lines are the cache lines of guest memory that a burst is about to touch. They are asked for together, so that their
-// ways from the guest's CPU overlap. Asking for a line never faults: a buffer that is not mapped needs no exception.
-type lines struct {
-	reads, writes [2 * burst]uintptr
+// lookAhead is how far the lines of staged buffers were asked for. Asking for a line never faults: a buffer that is not
+// mapped, or shorter than expected, needs no exception.
+type lookAhead struct {
+	asked int // the buffers before this one were
+	due   int // when this one is touched, it is time for more
 }
 
-// toRead asks for the frames behind virtio-net headers of headerLen bytes, as far as a window holds them, in bufs. Not for
-// the headers: nothing in them counts, and a line that the guest alone has stays cheap for it to write.
-func (l *lines) toRead(bufs []buffer, headerLen int) {
-	reads := 0
-	for i := range bufs {
-		frame := bufs[i].at + uintptr(headerLen)
-		l.reads[reads] = frame
-		reads++
-		if int(bufs[i].len) > headerLen+lineSize {
-			l.reads[reads] = frame + lineSize
-			reads++
-		}
+// next are the n buffers, of so many staged ones, to ask for now.
+func (l *lookAhead) next(staged int) (from, n int) {
+	from = l.asked
+	l.asked = min(from+ahead, staged)
+	if l.due = l.asked - ahead; l.asked == staged {
+		l.due = burst
 	}
-	sys.PrefetchEach(&l.reads[0], reads)
+	return from, l.asked - from
 }
 
-// toWrite asks for header and beginning of the frame in each of bufs. A header in a line of its own is only asked for to be
-// read: most often it is in there already, see fill.
-func (l *lines) toWrite(bufs []buffer, headerLen int) {
-	reads, writes := 0, 0
-	for i := range bufs {
-		b := &bufs[i]
-		if b.len < lineSize+HeaderMergeable {
-			continue // what is so short is not worth it
-		}
-		frame := b.at + uintptr(headerLen)
-		if (frame^b.at)/lineSize != 0 {
-			l.reads[reads] = b.at
-			reads++
-		} else {
-			l.writes[writes] = b.at + lineSize
-			writes++
-		}
-		l.writes[writes] = frame
-		writes++
-	}
-	sys.PrefetchEach(&l.reads[0], reads)
-	sys.PrefetchWriteEach(&l.writes[0], writes)
+// readAhead asks for the next frames in staged buffers, as far as a window holds them. Not for the virtio-net headers before
+// them: nothing in those counts, and a line that the guest alone has stays cheap for it to write.
+func (r *Ring) readAhead(staged int) {
+	from, n := r.ahead.next(staged)
+	prefetchRead(&r.bufs[from], n, uintptr(r.headerLen), uintptr(r.headerLen+packet.WindowSize))
+}
+
+// writeAhead asks for the next staged buffers, as far as the shortest frames reach. A header in a line of its own is asked
+// for only to be read: most often it is in there already, see fill.
+func (r *Ring) writeAhead(staged int) {
+	from, n := r.ahead.next(staged)
+	prefetchWrite(&r.bufs[from], n, uintptr(r.headerLen))
 }

@@ -72,7 +72,7 @@ type Ring struct {
 	taken  uint16 // chains from next on that the burst took
 	free   int    // available from tail on: chains, in a packed ring descriptors at most
 	bufs   [burst]buffer
-	lines  lines // of bufs
+	ahead  lookAhead // in bufs
 	peeked buffer
 	chain  [maxChain]packet.Segment
 	used   [unpublished]usedEntry // packed only: chains that were put
@@ -231,8 +231,8 @@ func (r *Ring) begin() {
 	}
 }
 
-// stage reads up to n available chains from tail on, at most burst, each one's first descriptor, and prefetches the buffers.
-// It returns how many it staged; fewer than there are only when the ring broke.
+// stage reads up to n available chains from tail on, at most burst, each one's first descriptor, and asks for the lines of the
+// first buffers. It returns how many it staged; fewer than there are only when the ring broke.
 func (r *Ring) stage(n int, write bool) int {
 	n = min(n, r.free)
 	if r.packed {
@@ -240,10 +240,11 @@ func (r *Ring) stage(n int, write bool) int {
 	} else {
 		n = r.stageSplit(n)
 	}
+	r.ahead.asked = 0
 	if write {
-		r.lines.toWrite(r.bufs[:n], r.headerLen)
+		r.writeAhead(n)
 	} else {
-		r.lines.toRead(r.bufs[:n], r.headerLen)
+		r.readAhead(n)
 	}
 	return n
 }

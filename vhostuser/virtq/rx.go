@@ -93,6 +93,9 @@ func (q *RxQueue) Receive(b *packet.Batch) int {
 // take turns n staged buffers into packets, and stops early when b is full of segments or the ring breaks.
 func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
 	for i := range r.bufs[:n] {
+		if i >= r.ahead.due {
+			r.readAhead(n)
+		}
 		buf := &r.bufs[i]
 		if frame := int(buf.len) - r.headerLen; buf.plain(0) &&
 			frame >= packet.MinFrame && frame <= packet.MaxFrame {

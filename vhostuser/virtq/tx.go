@@ -72,6 +72,9 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 			t.leftover = len(idx) - i
 			break
 		}
+		if t.next >= r.ahead.due {
+			r.writeAhead(t.staged)
+		}
 		buf := &r.bufs[t.next]
 		if need := r.headerLen + p.Len(); buf.plain(descWrite) && need <= int(buf.len) {
 			r.fill(buf.pointer(), b, p)

@@ -1,0 +1,43 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+// func prefetchRead(first *buffer, n int, header, most uintptr)
+TEXT ·prefetchRead(SB), NOSPLIT, $0-32
+	MOVQ first+0(FP), AX
+	MOVQ n+8(FP), CX
+	MOVQ header+16(FP), SI
+	MOVQ most+24(FP), DI
+	TESTQ CX, CX
+	JLE  done
+loop:
+	MOVQ buffer_at(AX), DX
+	MOVL buffer_len(AX), BX
+	PREFETCHT0 (DX)(SI*1)
+	CMPQ BX, DI
+	CMOVQHI DI, BX
+	PREFETCHT0 -1(DX)(BX*1)
+	ADDQ $buffer__size, AX
+	DECQ CX
+	JNZ  loop
+done:
+	RET
+
+// func prefetchWrite(first *buffer, n int, header uintptr)
+// PREFETCHW is spelled as bytes: 0F 0D /1.
+TEXT ·prefetchWrite(SB), NOSPLIT, $0-24
+	MOVQ first+0(FP), AX
+	MOVQ n+8(FP), CX
+	MOVQ header+16(FP), SI
+	TESTQ CX, CX
+	JLE  done
+loop:
+	MOVQ buffer_at(AX), DX
+	PREFETCHT0 (DX)
+	ADDQ SI, DX
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x0a             // PREFETCHW (DX)
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x4a; BYTE $0x3f // PREFETCHW 63(DX)
+	ADDQ $buffer__size, AX
+	DECQ CX
+	JNZ  loop
+done:
+	RET
