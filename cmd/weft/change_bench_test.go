@@ -111,10 +111,11 @@ func deafClient(socket string) (list func() error, stop func()) {
 
 // TestADumpMakesLittleGarbage: none for each rule, since a collection disturbs the PMD threads.
 func TestADumpMakesLittleGarbage(t *testing.T) {
+	const rules = 2000
+	most := uint64(40 << 10)
 	if raceDetector {
-		t.Skip("with the race detector, pools of memory forget what they have")
+		most = 2 << 20 // package json then forgets now and then, rule by rule, the memory that it encodes in
 	}
-	const rules, most = 2000, 40 << 10
 	c, socket := serveSwitch(t)
 	in := &vswitch.FlowRequest{Kind: vswitch.KindFlow, Command: vswitch.CommandAdd}
 	if _, err := control.CallText[vswitch.FlowRequest, vswitch.FlowCounts](t.Context(), c, http.MethodPost, "/v1/changes",
@@ -123,16 +124,13 @@ func TestADumpMakesLittleGarbage(t *testing.T) {
 	}
 	list, stop := deafClient(socket)
 	defer stop()
-	if n := leastGarbage(t, list); n > most {
+	if n := leastGarbage(t, most, list); n > most {
 		t.Errorf("a dump of %d rules makes %d bytes of garbage, want at most %d", rules, n, most)
 	}
 }
 
 // TestChangesMakeLittleGarbage: what a request of a thousand takes, client's part included, is not for each change.
 func TestChangesMakeLittleGarbage(t *testing.T) {
-	if raceDetector {
-		t.Skip("with the race detector, pools of memory forget what they have")
-	}
 	const changes, most = 1000, 48 << 10
 	c, _ := serveSwitch(t)
 	add := hostRoutes(changes)
@@ -146,7 +144,7 @@ func TestChangesMakeLittleGarbage(t *testing.T) {
 		}
 		return err
 	}
-	n := leastGarbage(t, func() error {
+	n := leastGarbage(t, most, func() error {
 		return errors.Join(call(vswitch.CommandAdd, add), call(vswitch.CommandDelete, del))
 	})
 	if n > most {
@@ -154,13 +152,13 @@ func TestChangesMakeLittleGarbage(t *testing.T) {
 	}
 }
 
-// leastGarbage is how many bytes a call of f takes, the least of ten: others take some, and after a collection what was
-// kept for later calls is gone.
-func leastGarbage(t *testing.T, f func() error) uint64 {
+// leastGarbage is how many bytes a call of f takes, the least of many, or enough of them: others take some, and memory that was
+// kept for later calls is forgotten by a collection, and now and then under the race detector.
+func leastGarbage(t *testing.T, enough uint64, f func() error) uint64 {
 	t.Helper()
 	least := ^uint64(0)
 	var before, after runtime.MemStats
-	for range 10 {
+	for calls := 0; calls < 300 && (calls < 2 || least > enough); calls++ {
 		runtime.ReadMemStats(&before)
 		if err := f(); err != nil {
 			t.Fatal(err)

@@ -6,9 +6,8 @@
 //	  |         |         |       |
 //	  +----+----+----+----+-------+
 //	       |  sys    |
-//	prefetch, TSC,   mmap, memfd, eventfd, SCM_RIGHTS,
-//	16-bit access,   sched_setaffinity, get_mempolicy, TUN ioctls
-//	turns
+//	TSC, PAUSE,      mmap, memfd, eventfd, SCM_RIGHTS,
+//	turns            sched_setaffinity, get_mempolicy, TUN ioctls
 //
 // Every raw system call of the project is made here. Nothing here knows about packets.
 package sys

@@ -36,7 +36,7 @@ type RingConfig struct {
 	Call *sys.Event
 }
 
-// burst is how many buffers are staged at a time: read from the ring, translated and prefetched together.
+// burst is how many buffers are staged at a time: read from the ring and translated together.
 const burst = packet.BatchSize
 
 // unpublished is how many chains are put before they are published at the latest, see makeRoom: a frame over as many buffers
