@@ -14,9 +14,9 @@ type lookAhead struct {
 	due   int // when this one is touched, it is time for more
 }
 
-// next are the n buffers, of so many staged ones, to ask for now.
-func (l *lookAhead) next(staged int) (from, n int) {
-	from = l.asked
+// next are the n buffers, of so many staged ones, to ask for now, where those before touched are no longer to come.
+func (l *lookAhead) next(touched, staged int) (from, n int) {
+	from = max(l.asked, touched)
 	l.asked = min(from+ahead, staged)
 	if l.due = l.asked - ahead; l.asked == staged {
 		l.due = burst
@@ -26,14 +26,19 @@ func (l *lookAhead) next(staged int) (from, n int) {
 
 // readAhead asks for the next frames in staged buffers, as far as a window holds them. Not for the virtio-net headers before
 // them: nothing in those counts, and a line that the guest alone has stays cheap for it to write.
-func (r *Ring) readAhead(staged int) {
-	from, n := r.ahead.next(staged)
+func (r *Ring) readAhead(touched, staged int) {
+	from, n := r.ahead.next(touched, staged)
 	prefetchRead(&r.bufs[from], n, uintptr(r.headerLen), uintptr(r.headerLen+packet.WindowSize))
 }
 
-// writeAhead asks for the next staged buffers, as far as the shortest frames reach. A header in a line of its own is asked
+// writeAhead claims the next staged buffers' lines, as far as the shortest frames reach. A header in a line of its own is asked
 // for only to be read: most often it is in there already, see fill.
-func (r *Ring) writeAhead(staged int) {
-	from, n := r.ahead.next(staged)
-	prefetchWrite(&r.bufs[from], n, uintptr(r.headerLen))
+//
+// Asking for a line to be written (PREFETCHW) is not enough. The guest has read most of these lines since they were written
+// last, so both CPUs have them, and then AMD's do nothing about it: each store would wait for the other CPU to give the line up.
+//
+// What is written already must not be claimed, which writes there: a frame over several buffers goes past what was asked for.
+func (r *Ring) writeAhead(touched, staged int) {
+	from, n := r.ahead.next(touched, staged)
+	claim(&r.bufs[from], n, uintptr(r.headerLen))
 }

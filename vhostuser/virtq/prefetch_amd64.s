@@ -22,22 +22,40 @@ loop:
 done:
 	RET
 
-// func prefetchWrite(first *buffer, n int, header uintptr)
+// func claim(first *buffer, n int, header uintptr)
 // PREFETCHW is spelled as bytes: 0F 0D /1.
-TEXT ·prefetchWrite(SB), NOSPLIT, $0-24
+TEXT ·claim(SB), NOSPLIT, $0-24
 	MOVQ first+0(FP), AX
 	MOVQ n+8(FP), CX
 	MOVQ header+16(FP), SI
 	TESTQ CX, CX
 	JLE  done
-loop:
+	MOVQ AX, R8
+	MOVQ CX, R9
+ask:
 	MOVQ buffer_at(AX), DX
-	PREFETCHT0 (DX)
 	ADDQ SI, DX
 	BYTE $0x0f; BYTE $0x0d; BYTE $0x0a             // PREFETCHW (DX)
 	BYTE $0x0f; BYTE $0x0d; BYTE $0x4a; BYTE $0x3f // PREFETCHW 63(DX)
 	ADDQ $buffer__size, AX
 	DECQ CX
-	JNZ  loop
+	JNZ  ask
+write:
+	MOVQ buffer_at(R8), DX
+	MOVL buffer_len(R8), BX
+	MOVWLZX buffer_flags(R8), DI
+	PREFETCHT0 (DX)
+	ANDL $(const_descNext|const_descWrite|const_descIndirect), DI
+	CMPL DI, $const_descWrite
+	JNE  next
+	TESTQ DX, DX
+	JZ   next
+	CMPQ BX, SI
+	JLS  next
+	MOVB $0, (DX)(SI*1)
+next:
+	ADDQ $buffer__size, R8
+	DECQ R9
+	JNZ  write
 done:
 	RET

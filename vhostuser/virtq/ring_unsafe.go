@@ -242,9 +242,9 @@ func (r *Ring) stage(n int, write bool) int {
 	}
 	r.ahead.asked = 0
 	if write {
-		r.writeAhead(n)
+		r.writeAhead(0, n)
 	} else {
-		r.readAhead(n)
+		r.readAhead(0, n)
 	}
 	return n
 }

@@ -94,7 +94,7 @@ func (q *RxQueue) Receive(b *packet.Batch) int {
 func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
 	for i := range r.bufs[:n] {
 		if i >= r.ahead.due {
-			r.readAhead(n)
+			r.readAhead(i, n)
 		}
 		buf := &r.bufs[i]
 		if frame := int(buf.len) - r.headerLen; buf.plain(0) &&

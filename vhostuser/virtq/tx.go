@@ -73,7 +73,7 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 			break
 		}
 		if t.next >= r.ahead.due {
-			r.writeAhead(t.staged)
+			r.writeAhead(t.next, t.staged)
 		}
 		buf := &r.bufs[t.next]
 		if need := r.headerLen + p.Len(); buf.plain(descWrite) && need <= int(buf.len) {
