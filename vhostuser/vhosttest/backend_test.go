@@ -246,6 +246,12 @@ func TestFeaturesTheGuestMayDoWithout(t *testing.T) {
 		"a packed ring of 100":              {Packed: true, RingSize: 100},
 		"a packed ring with wrap counter 0": {Packed: true, RingSize: 100, FirstIndex: 150},
 		"the largest packed ring":           {Packed: true, RingSize: 32768},
+
+		"in order":                 {InOrder: true, RingSize: 8, TxLayout: vhosttest.Layout{DataPieces: 3, Random: true}},
+		"in order, small buffers":  {InOrder: true, Mergeable: true, RxBuffer: 200, RingSize: 512},
+		"in order, indirect":       {InOrder: true, Indirect: true, TxLayout: vhosttest.Layout{DataPieces: 3, Indirect: true}},
+		"packed, in order":         {Packed: true, InOrder: true, RingSize: 7, TxLayout: vhosttest.Layout{DataPieces: 3, Random: true}},
+		"packed, in order, merged": {Packed: true, InOrder: true, Mergeable: true, RxBuffer: 200, RingSize: 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg.Verify = cfg.RingSize < 1024

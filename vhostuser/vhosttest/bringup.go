@@ -113,8 +113,8 @@ func (c *Config) wanted() uint64 {
 	var f uint64
 	for bit, on := range map[uint64]bool{
 		FeatureVersion1: !c.Legacy, FeatureMrgRxBuf: c.Mergeable, FeatureIndirect: c.Indirect,
-		FeaturePacked: c.Packed,
-		FeatureMQ:     c.QueuePairs > 1, FeatureMTU: c.MTU > 0, FeatureProtocol: !c.NoProtocol,
+		FeaturePacked: c.Packed, FeatureInOrder: c.InOrder,
+		FeatureMQ: c.QueuePairs > 1, FeatureMTU: c.MTU > 0, FeatureProtocol: !c.NoProtocol,
 	} {
 		if on {
 			f |= bit

@@ -42,6 +42,10 @@ type Config struct {
 	RingSize int
 	// Packed asks for VIRTIO_F_RING_PACKED, whose rings have another format (section 2.8). Not with Legacy.
 	Packed bool
+	// InOrder asks for VIRTIO_F_IN_ORDER: the device uses buffers in the order in which they were made available, and may
+	// tell of a whole batch by its last buffer alone (sections 2.7.9 and 2.8.8). Those before it count as used completely.
+	// The driver takes the descriptors of a split ring in ring order, from 0 on. Not with Legacy.
+	InOrder bool
 	// Mergeable asks for VIRTIO_NET_F_MRG_RXBUF, Indirect for VIRTIO_F_INDIRECT_DESC. Legacy does without
 	// VIRTIO_F_VERSION_1: the header is then 10 bytes long, unless Mergeable makes it 12.
 	Mergeable, Indirect, Legacy bool
@@ -66,7 +70,8 @@ type Config struct {
 	// Seed drives the random layouts and the order of descriptors, or of buffer ids.
 	Seed uint64
 	// Verify checks at each completion that the device left alone what is not its own: descriptors, frames being sent,
-	// and the memory around buffers. It costs time.
+	// and the memory around buffers. In a packed ring with InOrder, the descriptors of a batch of several buffers are the
+	// device's until it returns them, all but their addresses. It costs time.
 	Verify bool
 }
 
@@ -97,6 +102,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("vhosttest: %d queue pairs: 1 to 128 can be had", c.QueuePairs)
 	case c.Packed && c.Legacy:
 		return errors.New("vhosttest: packed rings need VERSION_1: leave Legacy out")
+	case c.InOrder && c.Legacy:
+		return errors.New("vhosttest: use in order needs VERSION_1: leave Legacy out")
 	case c.RingSize < 1 || c.RingSize > maxQueueSize:
 		return fmt.Errorf("vhosttest: ring size %d is not from 1 to %d", c.RingSize, maxQueueSize)
 	case c.SlotSize < 16:

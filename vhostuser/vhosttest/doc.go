@@ -18,6 +18,8 @@
 //
 // A [Queue] is the driver of either kind of ring; all that differs lies behind one small interface inside. Which kind it
 // is, [Config.Packed] says, and only what looks into a ring needs to know: [Queue.Ring] or [Queue.PackedRing].
+// With [Config.InOrder] the driver hands descriptors out in ring order and understands devices that tell of a batch of
+// buffers by its last (VIRTIO_F_IN_ORDER, sections 2.7.9 and 2.8.8); devices that tell of each are batches of one.
 //
 // [NewGuest] makes the left side alone, in this process: tests of the rings hand its pointers to the device code
 // directly. [Connect] adds the socket.

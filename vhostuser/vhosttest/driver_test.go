@@ -270,6 +270,7 @@ func TestConfigurationsThatCannotBe(t *testing.T) {
 		"a packed ring of 32769":   {RingSize: 32769, Packed: true},
 		"a packed ring of -1":      {RingSize: -1, Packed: true},
 		"a packed legacy ring":     {Packed: true, Legacy: true},
+		"legacy, in order":         {InOrder: true, Legacy: true},
 		"too many pairs":           {QueuePairs: 129},
 		"no room for the header":   {RxBuffer: 4},
 		"slots of a byte":          {SlotSize: 1},
@@ -288,11 +289,12 @@ func TestConfigurationsThatCannotBe(t *testing.T) {
 type loopback struct {
 	g      *vhosttest.Guest
 	rx, tx uint16
+	batch  bool // what was sent is returned in one batch
 }
 
 func newLoopback(t testing.TB, cfg vhosttest.Config) *loopback {
 	g := newGuest(t, cfg)
-	return &loopback{g, uint16(g.Rx(0).Base()), uint16(g.Tx(0).Base())}
+	return &loopback{g, uint16(g.Rx(0).Base()), uint16(g.Tx(0).Base()), cfg.InOrder}
 }
 
 // poll moves what the guest sent to its receive ring.
@@ -303,11 +305,16 @@ func (d *loopback) poll() {
 	}
 	tx, rx := d.g.Tx(0).Ring(), d.g.Rx(0).Ring()
 	_, have := tx.AvailHead()
+	first := d.tx
 	for ; d.tx != have; d.tx++ {
 		from, to := tx.Desc(uint32(tx.Avail(d.tx))), rx.Desc(uint32(rx.Avail(d.rx)))
 		d.copy(from.Addr, to.Addr, from.Len)
 		rx.SetUsed(d.rx, vhosttest.UsedElem{ID: uint32(rx.Avail(d.rx)), Len: from.Len})
-		tx.SetUsed(d.tx, vhosttest.UsedElem{ID: uint32(tx.Avail(d.tx))})
+		at := d.tx
+		if d.batch {
+			at = first
+		}
+		tx.SetUsed(at, vhosttest.UsedElem{ID: uint32(tx.Avail(d.tx))})
 		d.rx++
 	}
 	rx.SetUsedHead(1, d.rx)
@@ -318,15 +325,21 @@ func (d *loopback) pollPacked() {
 	tx, rx := d.g.Tx(0).PackedRing(), d.g.Rx(0).PackedRing()
 	rx.SetDeviceEvent(0, vhosttest.EventsDisable)
 	tx.SetDeviceEvent(0, vhosttest.EventsDisable)
+	first, last := d.tx, uint16(0)
 	for {
 		from, to := tx.Desc(uint32(d.tx&^vhosttest.WrapBit)), rx.Desc(uint32(d.rx&^vhosttest.WrapBit))
 		if from.Flags != vhosttest.AvailFlags(d.tx) {
-			return
+			break
 		}
 		d.copy(from.Addr, to.Addr, from.Len)
 		rx.Use(d.rx, to.ID, from.Len)
-		tx.Use(d.tx, from.ID, 0)
+		if last = from.ID; !d.batch {
+			tx.Use(d.tx, last, 0)
+		}
 		d.rx, d.tx = rx.Advance(d.rx, 1), tx.Advance(d.tx, 1)
+	}
+	if d.batch && d.tx != first {
+		tx.Use(first, last, 0)
 	}
 }
 
@@ -351,6 +364,9 @@ func bursts() (frames, room [][]byte) {
 func TestBulkFunctionsDoNotAllocate(t *testing.T) {
 	eachFormat(t, func(t *testing.T, packed bool) {
 		bulkFunctions(t, newLoopback(t, vhosttest.Config{RingSize: 64, Packed: packed}))
+		t.Run("in order", func(t *testing.T) {
+			bulkFunctions(t, newLoopback(t, vhosttest.Config{RingSize: 64, Packed: packed, InOrder: true}))
+		})
 	})
 }
 

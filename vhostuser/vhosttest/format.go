@@ -14,7 +14,8 @@ type format interface {
 
 	// poll returns how many buffers are used and not yet retired. If there are as many as want, there may be more.
 	poll(want uint16) (uint16, error)
-	// used returns the id and the length of the used buffer k places ahead, which poll has counted.
+	// used returns the id and the length of the used buffer k places ahead, which poll has counted. Of a batch of buffers
+	// used in order, each counts.
 	used(k uint16) (id uint16, length uint32, err error)
 	// retire forgets the oldest used buffer. Its id is free again.
 	retire(c *chain, id uint16)

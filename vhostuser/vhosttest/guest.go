@@ -74,7 +74,8 @@ func (g *Guest) newQueue(index int, rx bool) (*Queue, error) {
 		index: index, rx: rx, mem: g.mem, cfg: c, layout: c.TxLayout, hdr: c.headerLen(),
 		rng:  rand.New(rand.NewPCG(c.Seed, uint64(index))),
 		seed: maphash.MakeSeed(),
-		free: make([]uint16, 0, c.RingSize), chains: make([]chain, c.RingSize), room: c.RingSize,
+		free: newFIFO[uint16](c.RingSize), chains: make([]chain, c.RingSize),
+		order: newFIFO[uint16](c.RingSize), seen: newFIFO[usedBuffer](c.RingSize),
 		one:  [8]byte{1},
 		cuts: make([]int, 0, 2*maxPieces),
 	}
@@ -84,9 +85,7 @@ func (g *Guest) newQueue(index int, rx bool) (*Queue, error) {
 	if err := g.addRing(q); err != nil {
 		return nil, err
 	}
-	for _, id := range q.rng.Perm(c.RingSize) {
-		q.free = append(q.free, uint16(id))
-	}
+	q.freeAll()
 	q.format.restart(c.FirstIndex)
 	q.base = q.format.base()
 	if err := g.addBuffers(q); err != nil {
@@ -110,7 +109,7 @@ func (g *Guest) addRing(q *Queue) (err error) {
 		return err
 	}
 	q.packed, err = newPackedRing(g.mem, size, g.cfg.OddAvail)
-	f := &packed{q: q, ring: q.packed, seen: make([]packedUsed, size)}
+	f := &packed{q: q, ring: q.packed}
 	if g.cfg.Verify {
 		f.shadow = make([]PackedDesc, size)
 	}

@@ -121,9 +121,10 @@ func (q *Queue) reset() {
 	for id := range q.chains {
 		if c := &q.chains[id]; c.out {
 			q.giveSlots(c.slot)
-			q.release(c, uint16(id))
+			c.out = false
 		}
 	}
+	q.freeAll()
 	q.err, q.hidden, q.known = nil, 0, 0
 	q.format.restart(0)
 	q.base = q.format.base()

@@ -12,11 +12,6 @@ type packed struct {
 	next  uint16 // where the device writes the next used descriptor that the driver has not retired
 	scan  uint16 // and the next that it has not seen
 
-	// What was seen and not retired, oldest first: a queue in an array of the ring's size.
-	seen      []packedUsed
-	seenFirst uint32
-	seenCount uint32
-
 	// shadow is the ring as it was last seen or written, nil without Config.Verify.
 	shadow []PackedDesc
 }
@@ -25,12 +20,6 @@ type packed struct {
 type packedHead struct {
 	at        uint16
 	id, flags uint16
-}
-
-// packedUsed is a used descriptor, read once.
-type packedUsed struct {
-	id, flags uint16
-	length    uint32
 }
 
 var packedRules = rules{
@@ -119,34 +108,70 @@ func (f *packed) wantsKick() (bool, error) {
 	return flags&eventFlags == EventsEnable, nil
 }
 
-// poll reads the used descriptors that it has not seen. The chain's length says where the next one is (section 2.8.6).
+// poll reads the used descriptors that it has not seen. The length of the chain, or of all chains of a batch, says where the
+// next one is (sections 2.8.6 and 2.8.8).
 func (f *packed) poll(want uint16) (uint16, error) {
 	q := f.q
-	for f.seenCount < q.out-q.hidden {
-		i := uint32(f.scan &^ WrapBit)
-		d := f.ring.load(i)
-		found, err := f.isUsed(f.scan, d)
-		if err != nil && f.seenCount < uint32(want) {
+	for q.seen.count < q.out-q.hidden {
+		d := f.ring.load(uint32(f.scan &^ WrapBit))
+		n, end, err := f.batch(f.scan, q.seen.count, d)
+		if err == nil && n > 0 && f.shadow != nil {
+			err = f.remember(d, end)
+		}
+		if err != nil && q.seen.count < uint32(want) {
 			return 0, q.violation(err.Section, "%s", err.Text)
 		}
-		if !found {
+		if err != nil || n == 0 {
 			break
 		}
-		c := &q.chains[d.ID]
-		c.seen = true
-		if f.shadow != nil {
-			f.shadow[i] = d
-		}
-		f.seen[f.place(f.seenCount)] = packedUsed{d.ID, d.Flags, d.Len}
-		f.seenCount++
-		f.scan = f.ring.Advance(f.scan, c.descs)
+		q.see(usedBuffer{d.ID, d.Flags, d.Len}, n)
+		f.scan = end
 	}
-	if f.shadow != nil && f.seenCount == q.out && q.room > 0 {
+	if f.shadow != nil && q.seen.count == q.out && q.room > 0 {
 		if err := f.untouched(f.avail, 1); err != nil {
 			return 0, err
 		}
 	}
-	return uint16(f.seenCount), nil
+	return uint16(q.seen.count), nil
+}
+
+// batch is how many buffers the used descriptor d at a position tells of, and where the next will be, when seen buffers are
+// known to be used before it. It is 0 while d is not used.
+func (f *packed) batch(at uint16, seen uint32, d PackedDesc) (n uint32, end uint16, err *ViolationError) {
+	q := f.q
+	if found, err := f.isUsed(at, d); !found {
+		return 0, at, err
+	}
+	end = at
+	if n = 1; q.cfg.InOrder {
+		if n = q.batch(d.ID, seen); n == 0 {
+			return 0, at, &ViolationError{Section: "2.8.8", Text: fmt.Sprintf(
+				"returned buffer %d at descriptor %d, which it does not have", d.ID, at&^WrapBit)}
+		}
+		for k := seen; k < seen+n-1; k++ {
+			end = f.ring.Advance(end, q.chains[*q.order.at(k)].descs)
+		}
+	}
+	return n, f.ring.Advance(end, q.chains[d.ID].descs), nil
+}
+
+// remember takes the used descriptor d at the next place into the shadow. In order, all descriptors from there up to end were
+// the device's until now, and it may have written to any; but a buffer stays where it is.
+func (f *packed) remember(d PackedDesc, end uint16) *ViolationError {
+	if !f.q.cfg.InOrder {
+		f.shadow[f.scan&^WrapBit] = d
+		return nil
+	}
+	for at := f.scan; at != end; at = f.ring.Advance(at, 1) {
+		i := uint32(at &^ WrapBit)
+		is := f.ring.load(i)
+		if was := f.shadow[i].Addr; is.Addr != was {
+			return &ViolationError{Section: "2.8.15", Text: fmt.Sprintf(
+				"changed the address of descriptor %d from %#x to %#x", i, was, is.Addr)}
+		}
+		f.shadow[i] = is
+	}
+	return nil
 }
 
 // isUsed judges the descriptor at a position where the device will write the next used one.
@@ -165,23 +190,15 @@ func (f *packed) isUsed(at uint16, d PackedDesc) (bool, *ViolationError) {
 		return false, &ViolationError{Section: "2.8.13", Text: fmt.Sprintf(
 			"returned buffer %d at descriptor %d of a ring of %d", d.ID, i, f.ring.size)}
 	}
-	if c := &f.q.chains[d.ID]; !c.out || c.seen {
+	if c := &f.q.chains[d.ID]; !f.q.cfg.InOrder && (!c.out || c.seen) {
 		return false, &ViolationError{Section: "2.8.13", Text: fmt.Sprintf(
 			"returned buffer %d at descriptor %d, which it does not have", d.ID, i)}
 	}
 	return true, nil
 }
 
-// place is where the k-th seen buffer lies in the array.
-func (f *packed) place(k uint32) uint32 {
-	if k += f.seenFirst; k >= f.ring.size {
-		k -= f.ring.size
-	}
-	return k
-}
-
 func (f *packed) used(k uint16) (id uint16, length uint32, err error) {
-	u := &f.seen[f.place(uint32(k))]
+	u := f.q.seen.at(uint32(k))
 	written := u.flags&DescWrite != 0
 	switch {
 	case written && !f.q.rx:
@@ -195,14 +212,14 @@ func (f *packed) used(k uint16) (id uint16, length uint32, err error) {
 }
 
 func (f *packed) retire(c *chain, id uint16) {
-	f.q.free = append(f.q.free, id)
+	f.q.free.push(id)
+	f.q.seen.popOldest()
 	f.next = f.ring.Advance(f.next, c.descs)
-	f.seenFirst = f.place(1)
-	f.seenCount--
 }
 
 // intact checks the descriptors from where the chain's used descriptor is to where the next will be: the first must not
-// change any more (section 2.8.15), and the others were never the device's to write (section 2.8.6).
+// change any more (section 2.8.15), and the others were never the device's to write (section 2.8.6) or, in order, are so
+// no more.
 func (f *packed) intact(c *chain, _ uint16) error { return f.untouched(f.next, c.descs) }
 
 // untouched compares n descriptors with what they were.
@@ -238,7 +255,6 @@ func (f *packed) restart(index uint16) {
 			f.shadow[i] = d
 		}
 	}
-	f.seenFirst, f.seenCount = 0, 0
 	f.ring.SetDeviceEvent(0, EventsEnable)
 	f.ring.SetDriverEvent(0, EventsDisable)
 	f.show()
@@ -246,13 +262,13 @@ func (f *packed) restart(index uint16) {
 
 // base is where the used descriptors end that the driver has or could have seen, twice.
 func (f *packed) base() uint32 {
-	at := f.scan
-	for n := f.seenCount; n < f.q.out-f.q.hidden; n++ {
-		d := f.ring.load(uint32(at &^ WrapBit))
-		if found, _ := f.isUsed(at, d); !found {
+	at, seen := f.scan, f.q.seen.count
+	for seen < f.q.out-f.q.hidden {
+		n, end, _ := f.batch(at, seen, f.ring.load(uint32(at&^WrapBit)))
+		if n == 0 {
 			break
 		}
-		at = f.ring.Advance(at, f.q.chains[d.ID].descs)
+		at, seen = end, seen+n
 	}
 	return uint32(at) | uint32(at)<<16
 }

@@ -17,6 +17,8 @@ type recorder struct {
 	listener *net.UnixListener
 	done     sync.WaitGroup
 
+	offered uint64 // besides VERSION_1, packed rings and protocol features
+
 	mu       sync.Mutex
 	features uint64              // as set
 	bases    map[uint32][]uint32 // SET_VRING_BASE of each ring
@@ -24,13 +26,15 @@ type recorder struct {
 	stopped  func(ring uint32) uint32 // the answer to GET_VRING_BASE
 }
 
-func newRecorder(t *testing.T, path string) *recorder {
+func newRecorder(t *testing.T, path string, offered uint64) *recorder {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &recorder{listener: l, bases: make(map[uint32][]uint32), addrs: make(map[uint32][3]uint64)}
+	r := &recorder{
+		listener: l, offered: offered, bases: make(map[uint32][]uint32), addrs: make(map[uint32][3]uint64),
+	}
 	r.done.Go(func() {
 		for {
 			conn, err := l.AcceptUnix()
@@ -77,7 +81,7 @@ func (r *recorder) handle(req vhosttest.Request, payload []byte) (answer []byte)
 	u64 := func(at int) uint64 { return binary.NativeEndian.Uint64(payload[at:]) }
 	switch req {
 	case vhosttest.GetFeatures:
-		return vhosttest.U64(vhosttest.FeatureVersion1 | vhosttest.FeaturePacked | vhosttest.FeatureProtocol)
+		return vhosttest.U64(r.offered | vhosttest.FeatureVersion1 | vhosttest.FeaturePacked | vhosttest.FeatureProtocol)
 	case vhosttest.SetFeatures:
 		r.features = u64(0)
 	case vhosttest.SetVringBase:
@@ -106,14 +110,14 @@ func (r *recorder) expectBase(t *testing.T, want uint32, n int) {
 // the back end's death those that stand in the ring.
 func TestPackedBasesTellWhereRingsGoOn(t *testing.T) {
 	path := socketPath(t)
-	r := newRecorder(t, path)
+	r := newRecorder(t, path, 0)
 	g := connect(t, vhosttest.Config{
 		Path: path, NoProtocol: true, Packed: true, RingSize: 5, FirstIndex: 8, Verify: true, // 3, wrap counter 0
 	})
-	d := newPackedDevice(t, g, 1)
+	d := newEchoDevice(t, g, 1)
 	r.mu.Lock()
 	r.stopped = func(ring uint32) uint32 {
-		end := map[uint32]packedEnd{0: d.rx, 1: d.tx}[ring]
+		end := map[uint32]echoEnd{0: d.rx, 1: d.tx}[ring]
 		return uint32(end.avail) | uint32(end.used)<<16
 	}
 	if want := uint64(vhosttest.FeatureVersion1 | vhosttest.FeaturePacked); r.features != want {
@@ -127,14 +131,14 @@ func TestPackedBasesTellWhereRingsGoOn(t *testing.T) {
 	r.mu.Unlock()
 	r.expectBase(t, 0x0003_0003, 1)
 
-	packedTraffic(t, d, 4) // 3, 4 with wrap counter 0, then 0, 1 with 1
+	traffic(t, d, 4) // 3, 4 with wrap counter 0, then 0, 1 with 1
 	for _, step := range []func() error{g.Stop, g.Start} {
 		if err := step(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r.expectBase(t, 0x8002_8002, 2)
-	packedTraffic(t, d, 1)
+	traffic(t, d, 1)
 
 	// One frame is sent back and not reaped, one is not even seen, and the back end dies.
 	for range 2 {
@@ -143,7 +147,7 @@ func TestPackedBasesTellWhereRingsGoOn(t *testing.T) {
 		}
 	}
 	chain, _ := d.take(&d.tx)
-	d.give(&d.tx, []packedChain{chain}, []int{0})
+	d.give(&d.tx, []echoChain{chain}, []int{0})
 	g.HangUp()
 	if err := g.Reconnect(); err != nil {
 		t.Fatal(err)

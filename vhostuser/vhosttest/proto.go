@@ -47,6 +47,7 @@ const (
 	FeatureProtocol = 1 << 30
 	FeatureVersion1 = 1 << 32
 	FeaturePacked   = 1 << 34
+	FeatureInOrder  = 1 << 35
 )
 
 // Protocol feature bits (vhost-user, "Protocol features").

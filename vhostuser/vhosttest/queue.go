@@ -52,10 +52,12 @@ type Queue struct {
 	access uint16 // the flag of descriptors that says what the device may do: DescWrite or 0
 	rng    *rand.Rand
 
-	free   []uint16 // a stack of ids that no chain has; of a split ring, these are the free descriptors
-	room   int      // descriptors that are free
-	chains []chain  // by id
-	tables []Place  // by id; empty without indirect descriptors
+	free   fifo[uint16]     // ids that no chain has; of a split ring, these are the free descriptors
+	room   int              // descriptors that are free
+	chains []chain          // by id
+	tables []Place          // by id; empty without indirect descriptors
+	order  fifo[uint16]     // with Config.InOrder, the ids of the chains that are out
+	seen   fifo[usedBuffer] // used and not yet taken; a split ring without Config.InOrder is read anew instead
 
 	slots     []slot  // of all queues of the guest, by number
 	freeSlots []int32 // those of this queue that are not with the device
@@ -182,12 +184,28 @@ func (q *Queue) giveSlots(first int32) {
 	}
 }
 
-// takeID takes a free id, or descriptor, of which there must be one.
+// freeAll makes the ring one without chains. The ids are in no order that a device may rely on, except that a split ring's
+// descriptors are taken in ring order from 0 on where buffers are used in order (section 2.7.5).
+func (q *Queue) freeAll() {
+	q.free.clear()
+	q.order.clear()
+	q.seen.clear()
+	q.out, q.room = 0, q.cfg.RingSize
+	for i, id := range q.rng.Perm(q.cfg.RingSize) {
+		if q.cfg.InOrder && !q.cfg.Packed {
+			id = i
+		}
+		q.free.push(uint16(id))
+	}
+}
+
+// takeID takes a free id, or descriptor, of which there must be one. What comes back in order goes out again in the same
+// order, so that chains in a split ring are neighbours; otherwise disorder grows by itself.
 func (q *Queue) takeID() uint16 {
-	last := len(q.free) - 1
-	id := q.free[last]
-	q.free = q.free[:last]
-	return id
+	if q.cfg.InOrder {
+		return q.free.popOldest()
+	}
+	return q.free.popNewest()
 }
 
 // offer writes the descriptors of a chain of n slots, not yet visible to the device. It is nil when descriptors are
@@ -203,6 +221,9 @@ func (q *Queue) offer(first int32, n int, indirect bool) *chain {
 	id := q.takeID()
 	c := &q.chains[id]
 	*c = chain{slot: first, descs: uint16(need), out: true, indirect: indirect, checked: q.cfg.Verify}
+	if q.cfg.InOrder {
+		q.order.push(id)
+	}
 	q.format.write(c, id, n)
 	q.room -= need
 	q.out++
@@ -279,16 +300,14 @@ func (q *Queue) take(c *chain, id uint16) error {
 	}
 	q.known--
 	q.stats.Reaped++
-	q.release(c, id)
-	return nil
-}
-
-// release takes a chain from the device and forgets it.
-func (q *Queue) release(c *chain, id uint16) {
 	c.out = false
 	q.out--
 	q.room += int(c.descs)
+	if q.cfg.InOrder {
+		q.order.popOldest()
+	}
 	q.format.retire(c, id)
+	return nil
 }
 
 // Wait blocks until the device has used a buffer, with interrupts on. It is an error when buffers were used and no

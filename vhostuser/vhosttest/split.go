@@ -1,5 +1,7 @@
 package vhosttest
 
+import "fmt"
+
 // split is the driver's part of a split virtqueue.
 type split struct {
 	q    *Queue
@@ -74,17 +76,60 @@ func (f *split) wantsKick() (bool, error) {
 	return flags&usedNoNotify == 0, nil
 }
 
-func (f *split) poll(uint16) (uint16, error) {
+func (f *split) poll(want uint16) (uint16, error) {
 	_, f.usedSeen = f.ring.UsedHead()
 	n := f.usedSeen - f.next
 	if uint32(n) > f.q.out {
 		return 0, f.q.violation("2.7.8.2", "moved the used index from %d to %d while it had %d buffers",
 			f.next, f.usedSeen, f.q.out)
 	}
+	if f.q.cfg.InOrder {
+		return f.pollBatches(n, want)
+	}
+	return n, nil
+}
+
+// pollBatches unfolds batches as far as the used index shows n buffers. The used ring has an entry where each batch begins,
+// with the id of its last buffer; those between were not written (section 2.7.9).
+func (f *split) pollBatches(n, want uint16) (uint16, error) {
+	q := f.q
+	for seen := uint16(q.seen.count); seen < n; seen = uint16(q.seen.count) {
+		e := f.ring.Used(f.next + seen)
+		size, err := f.batch(e, n-seen)
+		if err != nil {
+			if seen < want {
+				return 0, q.violation(err.Section, "%s", err.Text)
+			}
+			break // first what it did right
+		}
+		q.see(usedBuffer{id: uint16(e.ID), length: e.Len}, size)
+	}
+	return uint16(q.seen.count), nil
+}
+
+// batch is how many buffers a used entry tells of, when the used index is shown further on by left.
+func (f *split) batch(e UsedElem, left uint16) (uint32, *ViolationError) {
+	if e.ID >= f.ring.size {
+		return 0, &ViolationError{Section: "2.7.8", Text: fmt.Sprintf(
+			"returned descriptor %d of a ring of %d", e.ID, f.ring.size)}
+	}
+	n := f.q.batch(uint16(e.ID), f.q.seen.count)
+	switch {
+	case n == 0:
+		return 0, &ViolationError{Section: "2.7.9", Text: fmt.Sprintf(
+			"returned descriptor %d, with which none of its buffers starts", e.ID)}
+	case n > uint32(left):
+		return 0, &ViolationError{Section: "2.7.9", Text: fmt.Sprintf(
+			"returned descriptor %d, which ends a batch of %d, and moved the used index on by %d", e.ID, n, left)}
+	}
 	return n, nil
 }
 
 func (f *split) used(k uint16) (id uint16, length uint32, err error) {
+	if f.q.cfg.InOrder {
+		u := f.q.seen.at(uint32(k))
+		return u.id, u.length, nil
+	}
 	e := f.ring.Used(f.next + k)
 	if e.ID >= f.ring.size {
 		return 0, 0, f.q.violation("2.7.8", "returned descriptor %d of a ring of %d", e.ID, f.ring.size)
@@ -94,9 +139,12 @@ func (f *split) used(k uint16) (id uint16, length uint32, err error) {
 
 func (f *split) retire(c *chain, id uint16) {
 	f.next++
+	if f.q.cfg.InOrder {
+		f.q.seen.popOldest()
+	}
 	for n := c.descs; n > 0; n-- {
 		next := f.links[id]
-		f.q.free = append(f.q.free, id)
+		f.q.free.push(id)
 		id = next
 	}
 }
