@@ -8,13 +8,13 @@ import (
 )
 
 // How far the heap may grow before it is collected. A collection briefly stops all PMD threads, so a small heap may grow
-// manyfold; their own memory is not part of it. A large one is millions of rules, which hold no pointers and cost a
-// collection next to nothing: there garbage must not take as much memory as the rules do.
+// manyfold: what a busy control side leaves in half a minute is collected at once. At rest there is no garbage, and the PMD
+// threads' memory is not part of the heap. A large one is millions of rules, which hold no pointers and cost a collection next
+// to nothing: there garbage must not take as much memory as the rules do.
 const (
-	gcPercentMost   = 600
-	gcPercentLeast  = 20
-	gcGarbage       = 96 << 20 // bytes of garbage that are never too much beside a heap a quarter as large
-	gcGarbageAlways = 24 << 20 // and beside any
+	gcGarbage      = 96 << 20 // bytes of garbage that are never too much
+	gcPercentLeast = 20
+	gcPercentMost  = 100 * gcGarbage / (4 << 20) // of the 4 MiB that Go takes a smaller heap for
 )
 
 // tuneGC adapts the collector to the heap from now on, after each collection. GOGC in the environment replaces it.
@@ -45,6 +45,5 @@ func afterNextGC(now int) {
 
 // gcPercentFor is the percentage for a heap of so many live bytes.
 func gcPercentFor(live uint64) int {
-	garbage := max(gcGarbageAlways, min(gcGarbage, 4*live))
-	return int(min(gcPercentMost, max(gcPercentLeast, 100*garbage/max(live, 1))))
+	return int(min(gcPercentMost, max(gcPercentLeast, 100*gcGarbage/max(live, 1))))
 }
