@@ -37,6 +37,7 @@ type guest struct {
 
 func newGuest(s *scenario) (*guest, error) {
 	cfg := vhosttest.Config{
+		InOrder:    true, // as DPDK's driver does
 		QueuePairs: s.pairs, RingSize: ringSize, Packed: s.wiring == packed, Mergeable: s.wiring != unmerged,
 		MaxFrame: s.size + frameRoom, SlotSize: max(2048, s.size+frameRoom), RxBuffer: 2048,
 	}
@@ -66,7 +67,7 @@ func (g *guest) attach(cfg *vhosttest.Config) error {
 		return virtq.NewRing(virtq.RingConfig{
 			Packed: cfg.Packed, Size: q.Size(), Base: q.Base() & 0xffff,
 			Desc: desc.Ptr, Driver: driver.Ptr, Device: device.Ptr, Memory: mem,
-			HeaderLen: g.HeaderLen(), Mergeable: cfg.Mergeable,
+			HeaderLen: g.HeaderLen(), Mergeable: cfg.Mergeable, Batches: cfg.InOrder && q.Index()%2 == 1,
 		})
 	}
 	broken := func() { panic("a guest broke its ring") }

@@ -38,6 +38,9 @@ func (r *Ring) after(at, n uint16) uint16 {
 	return pos | at&wrapBit
 }
 
+// before is the position n descriptors, at most the ring's size, before at.
+func (r *Ring) before(at, n uint16) uint16 { return r.after(at, r.size-n) ^ wrapBit }
+
 // packedAt is the descriptor at a position.
 func (r *Ring) packedAt(at uint16) unsafe.Pointer {
 	// SAFETY: a position without its wrap counter is less than the size, by NewRing and after.
@@ -54,11 +57,20 @@ func (b *buffer) loadPacked(d unsafe.Pointer) {
 	b.flags = uint16(rest >> 48)
 }
 
-// flagsAt reads the flags of the descriptor at a position.
-func (r *Ring) flagsAt(at uint16) uint16 {
-	// SAFETY: as in loadPacked.
-	return uint16(atomic.LoadUint64((*uint64)(unsafe.Add(r.packedAt(at), 8))) >> 48)
+// halfAt is the latter half of the descriptor at a position: length, id and flags.
+func (r *Ring) halfAt(at uint16) *uint64 {
+	// SAFETY: descriptors are 16 bytes long, and 16-aligned in a ring.
+	return (*uint64)(unsafe.Add(r.packedAt(at), 8))
 }
+
+// addrAt is the address in the descriptor at a position.
+func (r *Ring) addrAt(at uint16) uint64 {
+	// SAFETY: as in loadPacked.
+	return *(*uint64)(r.packedAt(at))
+}
+
+// flagsAt reads the flags of the descriptor at a position.
+func (r *Ring) flagsAt(at uint16) uint16 { return uint16(atomic.LoadUint64(r.halfAt(at)) >> 48) }
 
 // beginPacked looks whether anything is available. How much, only staging tells.
 func (r *Ring) beginPacked() {
@@ -131,8 +143,7 @@ func (r *Ring) readPacked(b *buffer) bool {
 func (r *Ring) measure(b *buffer) bool {
 	at := r.after(b.pos, 1)
 	for b.count = 2; int(b.count) <= r.free; b.count++ {
-		// SAFETY: as in loadPacked.
-		rest := atomic.LoadUint64((*uint64)(unsafe.Add(r.packedAt(at), 8)))
+		rest := atomic.LoadUint64(r.halfAt(at))
 		if uint16(rest>>48)&descNext == 0 {
 			b.head = uint16(rest >> 32)
 			return true
@@ -213,8 +224,7 @@ func (r *Ring) publishPacked(n int) {
 	for i := range r.used[:n] {
 		e := &r.used[i]
 		if i > 0 {
-			// SAFETY: an aligned word of a descriptor.
-			*(*uint64)(unsafe.Add(r.packedAt(at), 8)) = e.descriptor(lap)
+			*r.halfAt(at) = e.descriptor(lap)
 		}
 		if at += e.count; at >= r.size {
 			at -= r.size
@@ -222,8 +232,7 @@ func (r *Ring) publishPacked(n int) {
 		}
 		descs += int(e.count)
 	}
-	// SAFETY: as above.
-	atomic.StoreUint64((*uint64)(unsafe.Add(r.packedAt(r.next), 8)), r.used[0].descriptor(first))
+	atomic.StoreUint64(r.halfAt(r.next), r.used[0].descriptor(first))
 	if lap != 0 {
 		at |= wrapBit
 	}
@@ -231,6 +240,26 @@ func (r *Ring) publishPacked(n int) {
 	if r.free > 0 {
 		r.free += descs // in the midst of a burst: the guest may make these available again
 	}
+}
+
+// publishPackedBatch writes one used descriptor for all from next to last, the batch's last chain: the others' cache lines stay
+// with the guest.
+//
+// Before that it marks the last descriptor used as well, with the same content. The driver, who goes on behind it, does not
+// look there; but a device that comes after this one does (resume). For it, the length, which drivers ignore where nothing was
+// written (virtio 1.3 §2.8.4), says how many descriptors the batch has.
+func (r *Ring) publishPackedBatch(last *buffer) {
+	end := r.after(last.pos, last.count-1)
+	n := end&^wrapBit - r.next&^wrapBit + 1
+	if (end^r.next)&wrapBit != 0 {
+		n += r.size
+	}
+	used := uint64(last.head)<<32 | uint64(n)
+	if n > 1 {
+		*r.halfAt(end) = used | lapFlags(end)
+	}
+	atomic.StoreUint64(r.halfAt(r.next), used|lapFlags(r.next))
+	r.next = r.after(end, 1)
 }
 
 // lapFlags are the flags of a used descriptor at a position that tell its lap, in the latter half of a descriptor (virtio

@@ -13,6 +13,9 @@ import "fmt"
 // it. Two things cannot be told from the ring: one that never held more than one chain of two has no next flag any more, and
 // the rest of a chain over the ring's end looks like a chain that begins there.
 func (r *Ring) resume(base uint16) (uint16, error) {
+	if r.batches {
+		return r.behindLastBatch()
+	}
 	first := r.flagsAt(0)&descUsed != 0
 	bit, flip, flips, chained := first, uint16(0), 0, false
 	for pos := range r.size {

@@ -92,6 +92,7 @@ func (r *rig) ringConfig(q *vhosttest.Queue) virtq.RingConfig {
 		Packed: r.cfg.Packed, Size: q.Size(), Base: q.Base() & 0xffff,
 		Desc: desc.Ptr, Driver: driver.Ptr, Device: device.Ptr, Memory: r.mem,
 		HeaderLen: r.guest.HeaderLen(), Mergeable: r.cfg.Mergeable, Indirect: r.cfg.Indirect, Call: r.notifier.Event(q.CallFD()),
+		Batches: r.cfg.InOrder && q.Index()%2 == 1,
 	}
 }
 
@@ -240,6 +241,8 @@ func TestFramesOfEveryLayoutArriveByteForByte(t *testing.T) {
 		t.Run(name+", packed", func(t *testing.T) {
 			t.Run("from the guest", func(t *testing.T) { fromGuest(newRig(t, cfg), 600) })
 			t.Run("to the guest", func(t *testing.T) { toGuest(newRig(t, cfg), 600) })
+			cfg.InOrder = true
+			t.Run("from the guest, in order", func(t *testing.T) { fromGuest(newRig(t, cfg), 600) })
 		})
 	}
 }

@@ -30,6 +30,9 @@ type RingConfig struct {
 	HeaderLen int
 	// Mergeable and Indirect say that MRG_RXBUF and INDIRECT_DESC were negotiated.
 	Mergeable, Indirect bool
+	// Batches says that IN_ORDER was negotiated, for a ring whose buffers the device only reads: the driver may then be told of
+	// many used buffers at once (virtio 1.3 §2.7.9 and §2.8.8).
+	Batches bool
 	// MTU bounds the L3 payload of frames sent to the guest, in bytes; 0 means no bound.
 	MTU int
 	// Call interrupts the guest; nil when it did not ask for interrupts.
@@ -64,6 +67,7 @@ type Ring struct {
 	maxPayload           int // MTU, or more than any frame
 	mergeable            bool
 	indirect             bool
+	batches              bool
 
 	// Written by the owner.
 	broken bool
@@ -126,7 +130,7 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 		size:   uint16(cfg.Size), mask: uint16(cfg.Size - 1),
 		desc: cfg.Desc, driver: cfg.Driver, device: cfg.Device,
 		memory: cfg.Memory, headerLen: cfg.HeaderLen,
-		mergeable: cfg.Mergeable, indirect: cfg.Indirect,
+		mergeable: cfg.Mergeable, indirect: cfg.Indirect, batches: cfg.Batches,
 		maxPayload: packet.MaxFrame,
 	}
 	if cfg.MTU > 0 {
@@ -277,6 +281,18 @@ func (r *Ring) publish(n int) {
 	}
 	r.next += uint16(n)
 	r.askKicks(false)
+}
+
+// publishBatch makes the first n staged chains visible as used, by one descriptor or entry that stands where the first one's
+// would, and has the id of the last one.
+func (r *Ring) publishBatch(n int) {
+	last := &r.bufs[n-1]
+	if r.packed {
+		r.publishPackedBatch(last)
+		return
+	}
+	r.putSplit(0, last.head, 0)
+	r.publish(n)
 }
 
 // askKicks tells the guest whether to kick (virtio 1.3 §2.7.10 and §2.8.14): in a split ring with the used index, which

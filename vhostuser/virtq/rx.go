@@ -171,10 +171,14 @@ func (q *RxQueue) Release(*packet.Batch) {
 	if n == 0 {
 		return
 	}
-	for i := range r.bufs[:n] {
-		r.put(i, &r.bufs[i], 0)
-	}
 	r.taken = 0
-	r.publish(n)
+	if r.batches {
+		r.publishBatch(n)
+	} else {
+		for i := range r.bufs[:n] {
+			r.put(i, &r.bufs[i], 0)
+		}
+		r.publish(n)
+	}
 	r.interrupt()
 }
