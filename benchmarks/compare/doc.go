@@ -2,7 +2,7 @@
 // the same load: two virtio-user ports of a testpmd on one CPU, the switch's forwarding thread on another.
 //
 //	scenario   round 1            round 2            ...   round N
-//	           weft ovs testpmd   weft ovs testpmd         weft ovs testpmd     each: start, measure, stop
+//	           weft ovs testpmd   testpmd ovs weft         weft ovs testpmd     each: start, measure, stop
 //	             |   |    |
 //	             v   v    v                +----------------+  V0  +-----------+
 //	           packets per second <------- | load (CPU 0)   |------| switch    |

@@ -199,3 +199,20 @@ func TestRulesAreTheSameEveryTime(t *testing.T) {
 		}
 	}
 }
+
+// TestContendersTakeTurns: over two rounds, each has one of the odd and one of the even runs.
+func TestContendersTakeTurns(t *testing.T) {
+	for n := 1; n < 6; n++ {
+		odd := make([]int, n)
+		for round := range 2 {
+			for k, i := range turns(round, n) {
+				odd[i] += (round*n + k) % 2
+			}
+		}
+		for i, k := range odd {
+			if k != 1 {
+				t.Errorf("contender %d of %d has %d odd runs in two rounds", i, n, k)
+			}
+		}
+	}
+}
