@@ -63,12 +63,6 @@ func (r *Ring) halfAt(at uint16) *uint64 {
 	return (*uint64)(unsafe.Add(r.packedAt(at), 8))
 }
 
-// addrAt is the address in the descriptor at a position.
-func (r *Ring) addrAt(at uint16) uint64 {
-	// SAFETY: as in loadPacked.
-	return *(*uint64)(r.packedAt(at))
-}
-
 // flagsAt reads the flags of the descriptor at a position.
 func (r *Ring) flagsAt(at uint16) uint16 { return uint16(atomic.LoadUint64(r.halfAt(at)) >> 48) }
 

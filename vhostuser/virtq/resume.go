@@ -14,7 +14,7 @@ import "fmt"
 // the rest of a chain over the ring's end looks like a chain that begins there.
 func (r *Ring) resume(base uint16) (uint16, error) {
 	if r.batches {
-		return r.behindLastBatch()
+		return r.behindLastBatch(base)
 	}
 	first := r.flagsAt(0)&descUsed != 0
 	bit, flip, flips, chained := first, uint16(0), 0, false

@@ -6,11 +6,12 @@ import (
 )
 
 // behindLastBatch finds where a packed ring goes on whose last device told of batches, as publishPackedBatch does: what was
-// passed over looks available, but the last descriptor of each batch is used. The base is not asked.
+// passed over looks available, but the last descriptor of each batch is used, and says so. Where it does not, as another
+// switch had the ring, or nobody, the base is believed if everything between was made available.
 //
 // A device that vanished between the batch's last descriptor and its first one, which alone the driver looks at, had sent the
 // frames: so the first one is written now. If the driver knew, it is not available any more, or only since.
-func (r *Ring) behindLastBatch() (uint16, error) {
+func (r *Ring) behindLastBatch(base uint16) (uint16, error) {
 	last, used, found := r.lastUsed()
 	for tries := 0; ; tries++ { // a driver that runs may overwrite what was looked at
 		again, u, f := r.lastUsed()
@@ -26,18 +27,33 @@ func (r *Ring) behindLastBatch() (uint16, error) {
 	if !found {
 		return r.oldest(), nil
 	}
+	at := r.after(last, 1)
 	n := uint32(used)
-	switch {
-	case last == r.size-1 && n == 0 && r.addrAt(last) == 0: // no driver has come as far yet
-		return wrapBit, nil
-	case n == 0 || n > uint32(r.size):
-		return 0, fmt.Errorf("virtq: descriptor %d of a packed ring, the last that was used, does not say how many others the "+
-			"last device used with it, as Weft writes it with IN_ORDER: reset the guest's network device", last&^wrapBit)
+	if n == 0 || n > uint32(r.size) {
+		if !r.available(at, base) {
+			return 0, fmt.Errorf("virtq: base %#x contradicts the descriptors of a packed ring, and descriptor %d, the last that was "+
+				"used, does not say where the last device stopped: reset the guest's network device", base, last&^wrapBit)
+		}
+		return base, nil
 	}
 	if first := r.before(last, uint16(n-1)); r.flagsAt(first)&(descAvail|descUsed) == wanted(first) {
 		atomic.StoreUint64(r.halfAt(first), used&^flagBits|lapFlags(first))
 	}
-	return r.after(last, 1), nil
+	return at, nil
+}
+
+// available reports that all descriptors from a position to another, which is less than a lap behind it, look available.
+func (r *Ring) available(at, end uint16) bool {
+	for range r.size {
+		if at == end {
+			return true
+		}
+		if r.flagsAt(at)&(descAvail|descUsed) != wanted(at) {
+			return false
+		}
+		at = r.after(at, 1)
+	}
+	return false
 }
 
 // maxLooks is how often a ring is looked at for two equal pictures. A driver without a device comes to an end when its ring is
