@@ -63,6 +63,12 @@ func (r *Ring) halfAt(at uint16) *uint64 {
 	return (*uint64)(unsafe.Add(r.packedAt(at), 8))
 }
 
+// addrAt is the address in the descriptor at a position.
+func (r *Ring) addrAt(at uint16) uint64 {
+	// SAFETY: as in loadPacked.
+	return *(*uint64)(r.packedAt(at))
+}
+
 // flagsAt reads the flags of the descriptor at a position.
 func (r *Ring) flagsAt(at uint16) uint16 { return uint16(atomic.LoadUint64(r.halfAt(at)) >> 48) }
 
@@ -239,20 +245,21 @@ func (r *Ring) publishPacked(n int) {
 // publishPackedBatch writes one used descriptor for all from next to last, the batch's last chain: the others' cache lines stay
 // with the guest.
 //
-// Before that it marks the last descriptor used as well, with the same content. The driver, who goes on behind it, does not
-// look there; but a device that comes after this one does (resume). For it, the length, which drivers ignore where nothing was
-// written (virtio 1.3 §2.8.4), says how many descriptors the batch has.
+// Before that it marks the batch's last descriptor used as well. The driver, who goes on behind it, does not look there; but a
+// device that comes after this one does, see behindLastBatch.
 func (r *Ring) publishPackedBatch(last *buffer) {
 	end := r.after(last.pos, last.count-1)
 	n := end&^wrapBit - r.next&^wrapBit + 1
 	if (end^r.next)&wrapBit != 0 {
 		n += r.size
 	}
-	used := uint64(last.head)<<32 | uint64(n)
+	id := uint64(last.head) << 32
+	mark := id | batchMark | uint64(n)
 	if n > 1 {
-		*r.halfAt(end) = used | lapFlags(end)
+		*r.halfAt(end) = mark | lapFlags(end)
+		mark = id
 	}
-	atomic.StoreUint64(r.halfAt(r.next), used|lapFlags(r.next))
+	atomic.StoreUint64(r.halfAt(r.next), mark|lapFlags(r.next))
 	r.next = r.after(end, 1)
 }
 

@@ -7,8 +7,8 @@ import "weft/internal/packet"
 // it would wait already while it asks, and the line that is needed first would come no sooner for it.
 const ahead = 8
 
-// lookAhead is how far the lines of staged buffers were asked for. Asking for a line never faults: a buffer that is not
-// mapped, or shorter than expected, needs no exception.
+// lookAhead is how far the lines of staged buffers were asked for. Asking for a line never faults, so a buffer that is not
+// mapped, or shorter than expected, needs no exception; but claim also writes.
 type lookAhead struct {
 	asked int // the buffers before this one were
 	due   int // when this one is touched, it is time for more

@@ -3,48 +3,79 @@ package virtq
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
+// The length in the used descriptor at a batch's end says that Weft wrote it, and of how many descriptors the batch is. Drivers
+// ignore it, as nothing was written to the buffer (virtio 1.3 §2.8.4), and write none as large.
+const (
+	batchMark     = 0x5765 << 16
+	batchMarkMask = 0xffff << 16
+)
+
+// Parts of a descriptor's latter half.
+const (
+	halfLength = 1<<32 - 1
+	halfFlags  = 0xffff << 48
+)
+
+// How long to wait for a driver that is in the midst of making a chain available, which it is for longer only if its CPU was
+// taken away.
+const (
+	midLooks = 10
+	midPause = time.Millisecond
+)
+
+// othersBatch is how many descriptors a batch of another switch has at most, as far as is believed.
+const othersBatch = 64
+
 // behindLastBatch finds where a packed ring goes on whose last device told of batches, as publishPackedBatch does: what was
-// passed over looks available, but the last descriptor of each batch is used, and says so. Where it does not, as another
-// switch had the ring, or nobody, the base is believed if everything between was made available.
-//
-// A device that vanished between the batch's last descriptor and its first one, which alone the driver looks at, had sent the
-// frames: so the first one is written now. If the driver knew, it is not available any more, or only since.
+// passed over looks available, but the last descriptor of each batch is used, and has the mark. Where it has none, as another
+// switch had the ring, or nobody, the base is believed if it is close behind, with nothing between that is not available.
 func (r *Ring) behindLastBatch(base uint16) (uint16, error) {
-	last, used, found := r.lastUsed()
-	for tries := 0; ; tries++ { // a driver that runs may overwrite what was looked at
-		again, u, f := r.lastUsed()
-		if again == last && u == used && f == found {
-			break
+	for range midLooks {
+		last, used, found := r.lastUsed()
+		switch {
+		case found && used&batchMarkMask == batchMark:
+			r.endBatch(last, used)
+			return r.after(last, 1), nil
+		case found && r.addrAt(last) == 0 && r.after(last, 1) == base:
+			return base, nil // no driver has come as far yet
+		case !found:
+			if at, ok := r.oldest(); ok {
+				return at, nil
+			}
 		}
-		if tries == maxLooks {
-			return 0, fmt.Errorf("virtq: the driver changes a packed ring of %d while no device serves it, again and again: "+
-				"reset the guest's network device", r.size)
-		}
-		last, used, found = again, u, f
+		time.Sleep(midPause)
 	}
-	if !found {
-		return r.oldest(), nil
-	}
+	last, _, found := r.lastUsed()
 	at := r.after(last, 1)
-	n := uint32(used)
-	if n == 0 || n > uint32(r.size) {
-		if !r.available(at, base) {
-			return 0, fmt.Errorf("virtq: base %#x contradicts the descriptors of a packed ring, and descriptor %d, the last that was "+
-				"used, does not say where the last device stopped: reset the guest's network device", base, last&^wrapBit)
-		}
+	// The base that is repeated most often is that of the first start.
+	if found && (base == at || base != wrapBit && r.available(at, base)) {
 		return base, nil
 	}
-	if first := r.before(last, uint16(n-1)); r.flagsAt(first)&(descAvail|descUsed) == wanted(first) {
-		atomic.StoreUint64(r.halfAt(first), used&^flagBits|lapFlags(first))
-	}
-	return at, nil
+	return 0, fmt.Errorf("virtq: base %#x contradicts the descriptors of a packed ring, and they do not say where the last device "+
+		"stopped: reset the guest's network device", base)
 }
 
-// available reports that all descriptors from a position to another, which is less than a lap behind it, look available.
+// endBatch finishes what a device began that vanished between marking a batch's end and writing the batch's first descriptor,
+// which alone the driver looks at: the frames were sent. If the driver has seen the latter, it is used, or available for the
+// next lap.
+func (r *Ring) endBatch(last uint16, used uint64) {
+	n := uint16(used)
+	if n == 0 || n > r.size {
+		return
+	}
+	first := r.before(last, n-1)
+	half := atomic.LoadUint64(r.halfAt(first))
+	if uint16(half>>48)&(descAvail|descUsed) == wanted(first) {
+		atomic.CompareAndSwapUint64(r.halfAt(first), half, used&^(halfLength|halfFlags)|lapFlags(first))
+	}
+}
+
+// available reports that all descriptors from a position to another look available, and are no more than a batch has.
 func (r *Ring) available(at, end uint16) bool {
-	for range r.size {
+	for range min(r.size, othersBatch) {
 		if at == end {
 			return true
 		}
@@ -53,20 +84,29 @@ func (r *Ring) available(at, end uint16) bool {
 		}
 		at = r.after(at, 1)
 	}
-	return false
+	return at == end
 }
-
-// maxLooks is how often a ring is looked at for two equal pictures. A driver without a device comes to an end when its ring is
-// full, so more are needed only of one that spoils its own ring.
-const maxLooks = 100
-
-// flagBits are the flags in the latter half of a descriptor.
-const flagBits = 0xffff << 48
 
 // lastUsed is the position of the descriptor that was marked used last, and its latter half. Those of the lap that the device is
 // in come first in the ring, then those of the lap before. None is found where all were made available since, in a ring that is
-// full.
+// full. A driver that runs may overwrite what was looked at, so it looks until it sees the same twice.
 func (r *Ring) lastUsed() (at uint16, half uint64, found bool) {
+	at, half, found = r.lookForUsed()
+	for range maxLooks {
+		a, h, f := r.lookForUsed()
+		if a == at && h == half && f == found {
+			break
+		}
+		at, half, found = a, h, f
+	}
+	return at, half, found
+}
+
+// maxLooks is how often a ring is looked at for two equal pictures. A driver without a device comes to the end of its ring long
+// before; one that goes on spoils its own.
+const maxLooks = 100
+
+func (r *Ring) lookForUsed() (at uint16, half uint64, found bool) {
 	for pos := range r.size {
 		h := atomic.LoadUint64(r.halfAt(pos))
 		lap := uint16(0)
@@ -85,13 +125,16 @@ func (r *Ring) lastUsed() (at uint16, half uint64, found bool) {
 	return at, half, found
 }
 
-// oldest is the position of the descriptor that was made available first, in a ring that is full.
-func (r *Ring) oldest() uint16 {
-	newest := r.flagsAt(0) & descAvail
+// oldest is the position of the descriptor that was made available first, in a ring that is full: where the driver's lap changes.
+// It fails where the lap changes back, as where the driver has written all of a chain but the first descriptor's flags.
+func (r *Ring) oldest() (at uint16, ok bool) {
+	lap := r.flagsAt(0) & descAvail
+	at, changes := lap<<8, 0
 	for pos := range r.size {
-		if is := r.flagsAt(pos) & descAvail; is != newest {
-			return pos | is<<8
+		if is := r.flagsAt(pos) & descAvail; is != lap {
+			lap, at = is, pos|is<<8
+			changes++
 		}
 	}
-	return newest << 8
+	return at, changes < 2
 }

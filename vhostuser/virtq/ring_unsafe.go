@@ -236,7 +236,7 @@ func (r *Ring) begin() {
 }
 
 // stage reads up to n available chains from tail on, at most burst, each one's first descriptor, and asks for the lines of the
-// first buffers. It returns how many it staged; fewer than there are only when the ring broke.
+// first buffers, or claims them to be written. It returns how many it staged; fewer than there are only when the ring broke.
 func (r *Ring) stage(n int, write bool) int {
 	n = min(n, r.free)
 	if r.packed {

@@ -49,7 +49,8 @@ type txBurst struct {
 }
 
 // Transmit copies the packets of b that idx lists into the guest's buffers, in order, and keeps nothing. A packet that
-// cannot be delivered is counted by reason; the buffers that it would have taken stay for the next.
+// cannot be delivered is counted by reason; the buffers that it would have taken stay for the next, though their first bytes may
+// have been written (claim).
 func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 	r := q.ring.Load()
 	if r == nil || r.broken {
