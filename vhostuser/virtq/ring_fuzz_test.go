@@ -52,7 +52,7 @@ func FuzzPackedRing(f *testing.F) {
 	fuzz(f, true, fuzzPacked)
 }
 
-// fuzz runs programs, step by step, on a rig with and one without mergeable buffers.
+// fuzz runs programs, step by step, on a rig with mergeable buffers, used in order, and one without either.
 func fuzz(f *testing.F, packed bool, run func(r *rig, q *vhosttest.Queue, op, a byte, addr, n uint32)) {
 	vary := func(c *vhosttest.Config) {
 		if c.Packed = packed; packed {
@@ -60,7 +60,7 @@ func fuzz(f *testing.F, packed bool, run func(r *rig, q *vhosttest.Queue, op, a 
 		}
 	}
 	rigs := map[bool]*rig{false: hostileRig(f, true, vary), true: hostileRig(f, true, vary, func(c *vhosttest.Config) {
-		c.Mergeable, c.RxBuffer = true, 600
+		c.Mergeable, c.InOrder, c.RxBuffer = true, true, 600
 	})}
 	clean := map[bool][][]byte{false: image(rigs[false].guest), true: image(rigs[true].guest)}
 	f.Fuzz(func(t *testing.T, mergeable bool, program []byte) {
