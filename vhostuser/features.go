@@ -58,7 +58,7 @@ const (
 // CTRL_VQ, CTRL_RX, MQ and GUEST_ANNOUNCE, and all checksum and segmentation bits, which Weft does not implement yet.
 //
 // IN_ORDER is offered because the rings do use buffers in the order in which they became available, always; drivers that
-// know (DPDK's) save much of their bookkeeping.
+// know (DPDK's) save much of their bookkeeping, and are told of a burst that was read at once (virtq.RingConfig.Batches).
 //
 // A qemu that reconnects requires the features that its guest has acknowledged: these must not shrink from one
 // start of Weft to the next for the same port.

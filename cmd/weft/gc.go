@@ -8,9 +8,9 @@ import (
 )
 
 // How far the heap may grow before it is collected. A collection briefly stops all PMD threads, so a small heap may grow
-// manyfold: what a busy control side leaves in half a minute is collected at once. At rest there is no garbage, and the PMD
-// threads' memory is not part of the heap. A large one is millions of rules, which hold no pointers and cost a collection next
-// to nothing: there garbage must not take as much memory as the rules do.
+// manyfold: what a busy control side leaves in half a minute is collected at once. At rest there is hardly any garbage, and
+// the PMD threads' memory is not part of the heap. A large one is millions of rules, which hold no pointers and cost a
+// collection next to nothing: there garbage must not take as much memory as the rules do.
 const (
 	gcGarbage      = 96 << 20 // bytes of garbage that are never too much
 	gcPercentLeast = 20

@@ -70,8 +70,8 @@ type Config struct {
 	// Seed drives the random layouts and the order of descriptors, or of buffer ids.
 	Seed uint64
 	// Verify checks at each completion that the device left alone what is not its own: descriptors, frames being sent,
-	// and the memory around buffers. In a packed ring with InOrder, the descriptors of a batch of several buffers are the
-	// device's until it returns them, all but their addresses. It costs time.
+	// and the memory around buffers. In a packed ring with InOrder, the descriptors of a buffer are the device's
+	// until it returns them, all but their addresses. It costs time.
 	Verify bool
 }
 

@@ -72,9 +72,14 @@ func (r *Ring) addrAt(at uint16) uint64 {
 // flagsAt reads the flags of the descriptor at a position.
 func (r *Ring) flagsAt(at uint16) uint16 { return uint16(atomic.LoadUint64(r.halfAt(at)) >> 48) }
 
+// looksAvailable reports that the descriptor at a position is available, or was passed over in a batch.
+func (r *Ring) looksAvailable(at uint16) bool {
+	return r.flagsAt(at)&(descAvail|descUsed) == wanted(at)
+}
+
 // beginPacked looks whether anything is available. How much, only staging tells.
 func (r *Ring) beginPacked() {
-	if r.flagsAt(r.next)&(descAvail|descUsed) == wanted(r.next) {
+	if r.looksAvailable(r.next) {
 		r.free = int(r.size)
 	}
 }
@@ -253,13 +258,14 @@ func (r *Ring) publishPackedBatch(last *buffer) {
 	if (end^r.next)&wrapBit != 0 {
 		n += r.size
 	}
-	id := uint64(last.head) << 32
-	mark := id | batchMark | uint64(n)
-	if n > 1 {
-		*r.halfAt(end) = mark | lapFlags(end)
-		mark = id
+	used := uint64(last.head) << 32
+	marked := used | batchMark | uint64(n)
+	if n == 1 {
+		used = marked
+	} else {
+		*r.halfAt(end) = marked | lapFlags(end)
 	}
-	atomic.StoreUint64(r.halfAt(r.next), mark|lapFlags(r.next))
+	atomic.StoreUint64(r.halfAt(r.next), used|lapFlags(r.next))
 	r.next = r.after(end, 1)
 }
 

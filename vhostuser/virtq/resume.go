@@ -16,31 +16,38 @@ func (r *Ring) resume(base uint16) (uint16, error) {
 	if r.batches {
 		return r.behindLastBatch(base)
 	}
-	first := r.flagsAt(0)&descUsed != 0
-	bit, flip, flips, chained := first, uint16(0), 0, false
-	for pos := range r.size {
-		flags := r.flagsAt(pos)
-		if used := flags&descUsed != 0; used != bit {
-			bit, flip, flips = used, pos, flips+1
-		}
-		chained = chained || flags&descNext != 0
-	}
-	switch {
-	case chained || flips > 1:
-	case flips == 0 && first: // a lap of counter 1 is over
-		return 0, nil
-	case flips == 0:
-		return wrapBit, nil
-	case first:
-		return flip | wrapBit, nil
-	default:
-		return flip, nil
+	// First the one, then the other: a chain that a driver wrote meanwhile is seen at least by the second.
+	if at, ok := r.turn(); ok && !r.chained() {
+		return at, nil
 	}
 	if r.contradicts(base) {
 		return 0, fmt.Errorf("virtq: base %#x contradicts the descriptors of a packed ring, and chains of several descriptors "+
 			"hide where the last device stopped: reset the guest's network device", base)
 	}
 	return base, nil
+}
+
+// turn is where the used bits of a lap end, if they change at one place at most. No change means the beginning of a lap.
+func (r *Ring) turn() (at uint16, ok bool) {
+	first := r.flagsAt(0) & descUsed // the same bit as a position's wrap counter
+	at, used, changes := first^wrapBit, first, 0
+	for pos := uint16(1); pos < r.size; pos++ {
+		if is := r.flagsAt(pos) & descUsed; is != used {
+			used, at = is, pos|first
+			changes++
+		}
+	}
+	return at, changes < 2
+}
+
+// chained reports that there are chains of several descriptors, which a device has not overwritten.
+func (r *Ring) chained() bool {
+	for pos := range r.size {
+		if r.flagsAt(pos)&descNext != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // contradicts reports that the device cannot be at base. From there on come what is available, and then what the device saw

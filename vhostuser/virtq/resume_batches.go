@@ -13,11 +13,8 @@ const (
 	batchMarkMask = 0xffff << 16
 )
 
-// Parts of a descriptor's latter half.
-const (
-	halfLength = 1<<32 - 1
-	halfFlags  = 0xffff << 48
-)
+// halfID is the buffer id in a descriptor's latter half.
+const halfID = 0xffff << 32
 
 // How long to wait for a driver that is in the midst of making a chain available, which it is for longer only if its CPU was
 // taken away.
@@ -41,8 +38,8 @@ func (r *Ring) behindLastBatch(base uint16) (uint16, error) {
 			return r.after(last, 1), nil
 		case found && r.addrAt(last) == 0 && r.after(last, 1) == base:
 			return base, nil // no driver has come as far yet
-		case !found:
-			if at, ok := r.oldest(); ok {
+		case !found: // all are available: the oldest is where the driver's lap changes
+			if at, ok := r.turn(); ok {
 				return at, nil
 			}
 		}
@@ -69,7 +66,7 @@ func (r *Ring) endBatch(last uint16, used uint64) {
 	first := r.before(last, n-1)
 	half := atomic.LoadUint64(r.halfAt(first))
 	if uint16(half>>48)&(descAvail|descUsed) == wanted(first) {
-		atomic.CompareAndSwapUint64(r.halfAt(first), half, used&^(halfLength|halfFlags)|lapFlags(first))
+		atomic.CompareAndSwapUint64(r.halfAt(first), half, used&halfID|lapFlags(first))
 	}
 }
 
@@ -79,13 +76,17 @@ func (r *Ring) available(at, end uint16) bool {
 		if at == end {
 			return true
 		}
-		if r.flagsAt(at)&(descAvail|descUsed) != wanted(at) {
+		if !r.looksAvailable(at) {
 			return false
 		}
 		at = r.after(at, 1)
 	}
 	return at == end
 }
+
+// maxLooks is how often a ring is looked at for two equal pictures. A driver without a device comes to the end of its ring long
+// before; one that goes on spoils its own.
+const maxLooks = 100
 
 // lastUsed is the position of the descriptor that was marked used last, and its latter half. Those of the lap that the device is
 // in come first in the ring, then those of the lap before. None is found where all were made available since, in a ring that is
@@ -102,10 +103,7 @@ func (r *Ring) lastUsed() (at uint16, half uint64, found bool) {
 	return at, half, found
 }
 
-// maxLooks is how often a ring is looked at for two equal pictures. A driver without a device comes to the end of its ring long
-// before; one that goes on spoils its own.
-const maxLooks = 100
-
+// lookForUsed is one look of lastUsed.
 func (r *Ring) lookForUsed() (at uint16, half uint64, found bool) {
 	for pos := range r.size {
 		h := atomic.LoadUint64(r.halfAt(pos))
@@ -123,18 +121,4 @@ func (r *Ring) lookForUsed() (at uint16, half uint64, found bool) {
 		at, half, found = pos|lap, h, true
 	}
 	return at, half, found
-}
-
-// oldest is the position of the descriptor that was made available first, in a ring that is full: where the driver's lap changes.
-// It fails where the lap changes back, as where the driver has written all of a chain but the first descriptor's flags.
-func (r *Ring) oldest() (at uint16, ok bool) {
-	lap := r.flagsAt(0) & descAvail
-	at, changes := lap<<8, 0
-	for pos := range r.size {
-		if is := r.flagsAt(pos) & descAvail; is != lap {
-			lap, at = is, pos|is<<8
-			changes++
-		}
-	}
-	return at, changes < 2
 }
