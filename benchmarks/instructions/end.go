@@ -39,7 +39,7 @@ func newGuest(s *scenario) (*guest, error) {
 	cfg := vhosttest.Config{
 		InOrder:    true, // as DPDK's driver does
 		QueuePairs: s.pairs, RingSize: ringSize, Packed: s.wiring == packed, Mergeable: s.wiring != unmerged,
-		MaxFrame: s.size + frameRoom, SlotSize: max(2048, s.size+frameRoom), RxBuffer: 2048,
+		MaxFrame: s.size + frameRoom, SlotSize: 2048, RxBuffer: 2048,
 	}
 	v, err := vhosttest.NewGuest(cfg)
 	if err != nil {

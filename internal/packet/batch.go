@@ -87,6 +87,34 @@ func (b *Batch) SegmentsFree() int { return MaxSegments - b.nseg }
 // Segments returns the parts of p's frame that follow its header window. They are borrowed from the source.
 func (b *Batch) Segments(p *Packet) []Segment { return b.segs[p.seg : p.seg+p.nseg] }
 
+// FreeSegments is the room for the pieces of the frame that is added next: append them, then call AddPieces.
+func (b *Batch) FreeSegments() []Segment { return b.segs[b.nseg:b.nseg] }
+
+// AddPieces adds a frame that begins skip bytes into pieces, which were appended to FreeSegments, and ends with them: n bytes,
+// at least one. Its first bytes are copied into the window, the rest is lent. The batch must have room (Len below BatchSize).
+func (b *Batch) AddPieces(pieces []Segment, skip, n int) {
+	p := b.Add(min(n, WindowSize))
+	at := 0
+	for window := p.Header(); len(window) > 0; at++ {
+		s := pieces[at]
+		if skip >= s.Len() {
+			skip -= s.Len()
+			continue
+		}
+		s = s.after(skip)
+		c := copy(window, s.Bytes())
+		if window, skip = window[c:], 0; c < s.Len() {
+			pieces[at] = s.after(c)
+			break
+		}
+	}
+	p.seg = uint16(b.nseg + at)
+	p.nseg = uint16(len(pieces) - at)
+	b.nseg += len(pieces)
+	b.bytes += uint64(n) - uint64(p.length)
+	p.length = uint32(n)
+}
+
 // AddSegment lends s to p, which must be the packet added last.
 func (b *Batch) AddSegment(p *Packet, s Segment) {
 	b.segs[b.nseg] = s

@@ -33,7 +33,8 @@ func (r *Ring) walk(c *chain, first *buffer, direction uint16) bool {
 
 // walkSplit is walk for a split ring, but for plain buffers.
 func (r *Ring) walkSplit(c *chain, first *buffer, direction uint16) bool {
-	b, at := *first, first.head
+	b := buffer{addr: first.addr, len: first.len, flags: first.flags, next: first.next}
+	at := first.head
 	table, entries, inside := r.desc, uint32(r.size), false
 	for steps := uint32(1); ; steps++ {
 		if b.flags&descIndirect != 0 {
@@ -106,6 +107,16 @@ func (r *Ring) indirectTable(b *buffer, at uint16) (table unsafe.Pointer, entrie
 
 // gather adds b's buffer to c; a descriptor of length 0 adds nothing. It fails when a byte is not mapped.
 func (r *Ring) gather(c *chain, b *buffer) bool {
+	if p := r.memory.translate(b.addr, b.len); p != nil && b.len > 0 && len(c.pieces) < cap(c.pieces) {
+		c.pieces = append(c.pieces, packet.SegmentAt(p, b.len))
+		c.total += int(b.len)
+		return true
+	}
+	return r.gatherPieces(c, b)
+}
+
+// gatherPieces is gather for what is not mapped in one piece, or is nothing, or one too many.
+func (r *Ring) gatherPieces(c *chain, b *buffer) bool {
 	if b.len == 0 {
 		return true
 	}
@@ -120,10 +131,4 @@ func (r *Ring) gather(c *chain, b *buffer) bool {
 	}
 	c.fits = c.fits && c.total-before == int(b.len)
 	return true
-}
-
-// after is the part of s that begins n bytes in, n at most its length.
-func after(s packet.Segment, n int) packet.Segment {
-	// SAFETY: n <= s.Len() by the caller's promise.
-	return packet.SegmentAt(unsafe.Add(s.Pointer(), n), uint32(s.Len()-n))
 }

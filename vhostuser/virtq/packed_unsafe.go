@@ -84,16 +84,17 @@ func (r *Ring) beginPacked() {
 	}
 }
 
-// stagePacked reads up to n chains' heads from tail on, as many as are available, and translates their addresses.
-func (r *Ring) stagePacked(n int) int {
+// stagePacked reads chains' heads from tail on into bufs, as many as it holds and are available, and translates their
+// addresses.
+func (r *Ring) stagePacked(bufs []buffer) int {
 	regions := r.memory.regions
 	at, want := r.tail, wanted(r.tail)
 	end := r.size &^ wrapBit // where a lap ends; in the largest ring its number overflows into the counter and is 0
-	for i := range r.bufs[:n] {
-		b := &r.bufs[i]
+	for i := range bufs {
+		b := &bufs[i]
 		b.loadPacked(r.packedAt(at))
 		if b.flags&(descAvail|descUsed|descNext) != want {
-			return r.stageRest(i, n, at)
+			return r.stageRest(bufs, i, at)
 		}
 		b.pos, b.count = at, 1
 		b.at = 0
@@ -109,16 +110,16 @@ func (r *Ring) stagePacked(n int) int {
 		}
 	}
 	r.tail = at
-	r.free -= n
-	return n
+	r.free -= len(bufs)
+	return len(bufs)
 }
 
-// stageRest goes on where a chain of several descriptors begins, or nothing is available: i chains of n are staged, and the
-// next begins at a position.
-func (r *Ring) stageRest(i, n int, at uint16) int {
+// stageRest goes on where a chain of several descriptors begins, or nothing is available: i of bufs are staged, and the next
+// chain begins at a position.
+func (r *Ring) stageRest(bufs []buffer, i int, at uint16) int {
 	r.tail = at
 	r.free -= i
-	for i < n && r.readPacked(&r.bufs[i]) {
+	for i < len(bufs) && r.readPacked(&bufs[i]) {
 		i++
 	}
 	return i
@@ -165,7 +166,8 @@ func (r *Ring) walkPacked(c *chain, first *buffer, direction uint16) bool {
 	if first.flags&descIndirect != 0 {
 		return r.walkTable(c, first, direction)
 	}
-	b, at := *first, first.pos
+	b := buffer{addr: first.addr, len: first.len, flags: first.flags}
+	at := first.pos
 	for steps := uint16(1); ; steps++ {
 		switch {
 		case b.flags&descIndirect != 0:

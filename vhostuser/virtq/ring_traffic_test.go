@@ -480,3 +480,50 @@ func echo(t *testing.T, cfg vhosttest.Config, total int) {
 		}
 	}
 }
+
+// TestABatchEndsWhereSegmentsDo sends frames that are too many pieces for one batch: whatever comes next, a chain or one piece,
+// begins the next batch, and nothing is lost or changes places.
+func TestABatchEndsWhereSegmentsDo(t *testing.T) {
+	layouts := []vhosttest.Layout{{}, {DataPieces: 5}, {DataPieces: 7, Indirect: true}, {HeaderPieces: 1, DataPieces: 31}}
+	for _, layout := range layouts {
+		for _, packed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%+v packed=%v", layout, packed), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(7, 8))
+				cfg := vhosttest.Config{
+					TxLayout: layout, Packed: packed, Indirect: layout.Indirect, RingSize: 1024, MaxFrame: 2400, SlotSize: 300,
+				}
+				if layout.Indirect {
+					cfg.SlotSize = 2048
+				}
+				r := newRig(t, cfg)
+				var sent, got [][]byte
+				for range 400 {
+					// Of one piece, or as many as SlotSize or the layout say.
+					f := randomFrame(rng, 60, 280)
+					if rng.IntN(2) == 0 {
+						f = randomFrame(rng, 1800, 2400)
+					}
+					sent = append(sent, f)
+				}
+				if n, err := r.guest.Tx(0).SendBurst(sent); n == 0 || err != nil {
+					t.Fatalf("%d frames sent: %v", n, err)
+				} else {
+					sent = sent[:n]
+				}
+				polls := 0
+				for r.poll(func(f []byte) { got = append(got, bytes.Clone(f)) }) > 0 {
+					polls++
+				}
+				if len(got) != len(sent) || polls < 2 {
+					t.Fatalf("%d frames in %d batches, %d were sent", len(got), polls, len(sent))
+				}
+				for i := range got {
+					if !bytes.Equal(got[i], sent[i]) {
+						t.Fatalf("frame %d of %d bytes came as one of %d", i, len(sent[i]), len(got[i]))
+					}
+				}
+				r.healthy()
+			})
+		}
+	}
+}

@@ -235,22 +235,23 @@ func (r *Ring) begin() {
 	}
 }
 
-// stage reads up to n available chains from tail on, at most burst, each one's first descriptor, and asks for the lines of the
-// first buffers, or claims them to be written. It returns how many it staged; fewer than there are only when the ring broke.
-func (r *Ring) stage(n int, write bool) int {
-	n = min(n, r.free)
+// stage reads up to n available chains from tail on, behind so many in bufs that were staged before, each one's first
+// descriptor, and asks for the lines of the first buffers, or claims them to be written. It returns how many are staged then;
+// fewer than could be only when the ring broke.
+func (r *Ring) stage(before, n int, write bool) int {
+	bufs := r.bufs[before : before+min(n, r.free)]
+	staged := before
 	if r.packed {
-		n = r.stagePacked(n)
+		staged += r.stagePacked(bufs)
 	} else {
-		n = r.stageSplit(n)
+		staged += r.stageSplit(bufs)
 	}
-	r.ahead.asked = 0
 	if write {
-		r.writeAhead(0, n)
+		r.writeAhead(0, staged)
 	} else {
-		r.readAhead(0, n)
+		r.readAhead(0, staged)
 	}
-	return n
+	return staged
 }
 
 // peek reads the next chain behind the staged ones. The buffer is valid until the next peek. It is nil when there is none,
@@ -322,23 +323,29 @@ func (r *Ring) interrupt() {
 	}
 }
 
-// fill writes a virtio-net header for one buffer (virtio 1.3 §5.1.6: no offload, num_buffers 1) and p's frame to d, where
-// there is room for both.
+// writeHeader writes a virtio-net header (virtio 1.3 §5.1.6: no offload) that announces n buffers to d, where headerLen bytes
+// are mapped. Without the field for their number, n is 1.
 //
 // A header that is there already, as in buffers that the guest uses again, is not written: the line that it is in stays with
 // the guest, which reads it for every frame. A guest that writes there meanwhile gets what it wrote.
-func (r *Ring) fill(d unsafe.Pointer, b *packet.Batch, p *packet.Packet) {
-	// SAFETY: the caller checked that headerLen+p.Len() bytes are mapped at d.
+func (r *Ring) writeHeader(d unsafe.Pointer, n int) {
+	// SAFETY: the caller checked that headerLen bytes are mapped at d.
 	if h := (*uint64)(d); *h != 0 {
 		*h = 0
 	}
 	if r.headerLen == HeaderMergeable {
-		if h := (*uint32)(unsafe.Add(d, 8)); *h != 1<<16 {
-			*h = 1 << 16
+		if h := (*uint32)(unsafe.Add(d, 8)); *h != uint32(n)<<16 {
+			*h = uint32(n) << 16
 		}
 	} else if h := (*uint16)(unsafe.Add(d, 8)); *h != 0 {
 		*h = 0
 	}
+}
+
+// fill writes a virtio-net header for one buffer and p's frame to d, where there is room for both.
+func (r *Ring) fill(d unsafe.Pointer, b *packet.Batch, p *packet.Packet) {
+	r.writeHeader(d, 1)
+	// SAFETY: the caller checked that headerLen+p.Len() bytes are mapped at d.
 	d = unsafe.Add(d, r.headerLen)
 	n := copy(unsafe.Slice((*byte)(d), p.HeaderLen()), p.Header())
 	if p.Linear() {

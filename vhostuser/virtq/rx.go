@@ -76,7 +76,9 @@ func (q *RxQueue) Receive(b *packet.Batch) int {
 	}
 	b.Reset()
 	if r.begin(); r.free > 0 {
-		q.take(r, b, r.stage(burst, false))
+		r.ahead.asked = 0
+		q.take(r, b, r.stage(0, burst, false))
+		b.PrefetchSegments()
 	}
 	if r.broken {
 		q.onError()
@@ -110,12 +112,14 @@ func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
 			r.taken++
 			continue
 		}
-		whole := chain{pieces: r.chain[:0], fits: true}
+		whole := chain{pieces: b.FreeSegments(), fits: true}
 		if !r.walk(&whole, buf, 0) {
 			return
 		}
 		frame := whole.total - r.headerLen
 		switch {
+		case !whole.fits && b.SegmentsFree() < packet.MaxSegments:
+			return // an empty batch may have room for it
 		case frame <= 0:
 			q.counters.Drop(packet.DropBadDescriptor, 1)
 		case frame < packet.MinFrame:
@@ -123,45 +127,11 @@ func (q *RxQueue) take(r *Ring, b *packet.Batch, n int) {
 		case !whole.fits || frame > packet.MaxFrame:
 			q.counters.Drop(packet.DropTooManySegments, 1)
 		default:
-			if !r.lend(b, whole.pieces, frame) {
-				return
-			}
+			// The header tells nothing: no offload is offered, so its fields are zero by specification and ignored in fact.
+			b.AddPieces(whole.pieces, r.headerLen, frame)
 		}
 		r.taken++
 	}
-}
-
-// lend adds the frame of n bytes behind the virtio-net header in pieces to b. It fails, adding nothing, when b has too few
-// free segments.
-func (r *Ring) lend(b *packet.Batch, pieces []packet.Segment, n int) bool {
-	if len(pieces) > b.SegmentsFree() {
-		return false
-	}
-	// The header tells nothing: no offload is offered, so its fields are zero by specification and ignored in fact.
-	skip := r.headerLen
-	for skip >= pieces[0].Len() {
-		skip -= pieces[0].Len()
-		pieces = pieces[1:]
-	}
-	p := b.Add(min(n, packet.WindowSize))
-	window := p.Header()
-	for {
-		src := pieces[0].Bytes()[skip:]
-		c := copy(window, src)
-		window = window[c:]
-		skip += c
-		if len(window) == 0 {
-			break
-		}
-		pieces, skip = pieces[1:], 0
-	}
-	for _, s := range pieces {
-		if skip < s.Len() {
-			b.AddSegment(p, after(s, skip))
-		}
-		skip = 0
-	}
-	return true
 }
 
 // Release returns the buffers of the last Receive to the guest.

@@ -22,12 +22,12 @@ func (r *Ring) beginSplit() {
 	r.free = int(n)
 }
 
-// stageSplit reads n available entries from tail on, and the descriptors that they name, and translates their addresses. It
-// returns how many there are until the ring broke.
-func (r *Ring) stageSplit(n int) int {
+// stageSplit reads available entries from tail on into bufs, as many as it holds, and the descriptors that they name, and
+// translates their addresses. It returns how many there are until the ring broke.
+func (r *Ring) stageSplit(bufs []buffer) int {
 	first, mask, desc, avail := r.tail, r.mask, r.desc, r.driver
-	regions := r.memory.regions
-	for i := range r.bufs[:n] {
+	regions, n := r.memory.regions, len(bufs)
+	for i := range bufs {
 		// SAFETY: masked with size-1, so the entry lies inside the available ring.
 		head := *(*uint16)(unsafe.Add(avail, ringHeader+uintptr((first+uint16(i))&mask)*availElem))
 		if head > mask {
@@ -35,7 +35,7 @@ func (r *Ring) stageSplit(n int) int {
 			n = i
 			break
 		}
-		b := &r.bufs[i]
+		b := &bufs[i]
 		b.head = head
 		// SAFETY: head was bounded above, so the descriptor lies inside the table.
 		b.load(unsafe.Add(desc, uintptr(head)*descSize))

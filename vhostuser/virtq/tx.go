@@ -1,7 +1,6 @@
 package virtq
 
 import (
-	"encoding/binary"
 	"sync/atomic"
 
 	"weft/internal/packet"
@@ -69,7 +68,7 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 			t.overMTU++
 			continue
 		}
-		if t.next == t.staged && !r.restage(&t, len(idx)-i) {
+		if t.next == t.staged && !r.restage(&t, r.buffersFor(p, len(idx)-i)) {
 			t.leftover = len(idx) - i
 			break
 		}
@@ -86,7 +85,7 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 			t.bytes += uint64(p.Len())
 			continue
 		}
-		if !r.scatter(&t, b, p) {
+		if !r.scatter(&t, b, p, len(idx)-i) {
 			t.leftover = len(idx) - i
 			break
 		}
@@ -100,8 +99,29 @@ func (r *Ring) restage(t *txBurst, want int) bool {
 	if r.free == 0 || r.broken {
 		return false
 	}
-	t.next, t.staged = 0, r.stage(min(want, burst), true)
+	r.ahead.asked = 0
+	t.next, t.staged = 0, r.stage(0, min(want, burst), true)
 	return t.staged > 0
+}
+
+// stageMore stages buffers behind those that are staged and still to come, until there are want of them.
+func (r *Ring) stageMore(t *txBurst, want int) {
+	r.makeRoom(t)
+	left := copy(r.bufs[:], r.bufs[t.next:t.staged])
+	r.ahead.asked = max(0, r.ahead.asked-t.next)
+	t.next, t.staged = 0, left
+	if more := min(want, burst) - left; more > 0 {
+		t.staged = r.stage(left, more, true)
+	}
+}
+
+// buffersFor is how many buffers so many frames like p may take, if all buffers are like the one staged first last.
+func (r *Ring) buffersFor(p *packet.Packet, frames int) int {
+	size := int(r.bufs[0].len) - r.headerLen
+	if n := p.Len(); n > size && size > 0 && r.mergeable {
+		return (n + size - 1) / size * frames
+	}
+	return frames
 }
 
 // makeRoom publishes what was put if a frame over as many buffers as can be, and one in each staged buffer behind it, might
@@ -113,9 +133,53 @@ func (r *Ring) makeRoom(t *txBurst) {
 	}
 }
 
-// scatter delivers p where one plain descriptor does not suffice: to a chain, or over several buffers when they are
-// mergeable (virtio 1.3 §5.1.6.4). It fails when the guest has too few buffers, or broke the ring.
-func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
+// scatter delivers p, the first of so many packets that are left of a burst, where one plain descriptor does not suffice: over
+// several buffers when they are mergeable (virtio 1.3 §5.1.6.4), or to chains. It fails when the guest has too few buffers, or
+// broke the ring.
+func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet, left int) bool {
+	if !r.mergeable {
+		return r.scatterChains(t, b, p)
+	}
+	need := r.headerLen + p.Len()
+	pieces, plain := r.plainPieces(t, need)
+	if len(pieces) == 0 && plain && r.free > 0 {
+		r.stageMore(t, r.buffersFor(p, left))
+		pieces, _ = r.plainPieces(t, need)
+	}
+	if len(pieces) == 0 {
+		return r.scatterChains(t, b, p)
+	}
+	r.spread(pieces, b, p, len(pieces))
+	last := len(pieces) - 1
+	for i := range last {
+		buf := &r.bufs[t.next+i]
+		r.put(t.taken+i, buf, buf.len)
+		need -= int(buf.len)
+	}
+	r.put(t.taken+last, &r.bufs[t.next+last], uint32(need))
+	t.delivered(p, len(pieces))
+	return true
+}
+
+// plainPieces are the staged buffers that need bytes go to: none when there are too few, or one of them is not plain.
+func (r *Ring) plainPieces(t *txBurst, need int) (pieces []packet.Segment, plain bool) {
+	n := 0
+	for i := t.next; i < t.staged; i++ {
+		buf := &r.bufs[i]
+		if !buf.plain(descWrite) || buf.len == 0 {
+			return nil, false
+		}
+		r.chain[n] = buf.after(0)
+		n++
+		if need -= int(buf.len); need <= 0 {
+			return r.chain[:n], true
+		}
+	}
+	return nil, true
+}
+
+// scatterChains is scatter where buffers are not plain, or fewer than the frame needs, or not mergeable.
+func (r *Ring) scatterChains(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 	need := r.headerLen + p.Len()
 	all := chain{pieces: r.chain[:0], fits: true}
 	most := 1 // buffers that one frame may take
@@ -145,40 +209,17 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 		n++
 	}
 	r.spread(all.pieces, b, p, n)
+	t.delivered(p, n)
+	return true
+}
+
+// delivered counts p, which took n buffers.
+func (t *txBurst) delivered(p *packet.Packet, n int) {
 	t.taken += n
 	t.packets++
 	t.bytes += uint64(p.Len())
 	if t.next += n; t.next > t.staged {
 		t.next, t.staged = 0, 0
-	}
-	return true
-}
-
-// spread copies a virtio-net header that announces n buffers, then p's frame, over pieces, which have room for both.
-func (r *Ring) spread(pieces []packet.Segment, b *packet.Batch, p *packet.Packet, n int) {
-	var header [HeaderMergeable]byte
-	binary.LittleEndian.PutUint16(header[HeaderLegacy:], uint16(n))
-	out := cursor{rest: pieces}
-	out.write(header[:r.headerLen])
-	out.write(p.Header())
-	for _, s := range b.Segments(p) {
-		out.write(s.Bytes())
-	}
-}
-
-// cursor writes a stream of bytes over pieces.
-type cursor struct {
-	room []byte           // what is left of the piece that is written
-	rest []packet.Segment // those behind it
-}
-
-func (c *cursor) write(src []byte) {
-	for len(src) > 0 {
-		if len(c.room) == 0 {
-			c.room, c.rest = c.rest[0].Bytes(), c.rest[1:]
-		}
-		n := copy(c.room, src)
-		src, c.room = src[n:], c.room[n:]
 	}
 }
 

@@ -1,0 +1,81 @@
+package packet
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// cut appends b, cut at random places into at most n pieces, to pieces.
+func cut(pieces []Segment, b []byte, n int, rng *rand.Rand) []Segment {
+	for ; n > 1 && len(b) > 1; n-- {
+		k := 1 + rng.IntN(min(len(b)-1, 1+2*len(b)/n))
+		pieces = append(pieces, SegmentOf(b[:k]))
+		b = b[k:]
+	}
+	return append(pieces, SegmentOf(b))
+}
+
+// TestPiecesBecomeFrames lays frames behind a header of 12 bytes into pieces in every way that a guest may.
+func TestPiecesBecomeFrames(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	b := NewBatch(nil)
+	const skip = 12
+	for range 2_000 {
+		b.Reset()
+		var frames [][]byte
+		var bytesIn, used int
+		for b.Len() < BatchSize {
+			n := MinFrame + rng.IntN(2*WindowSize)
+			if rng.IntN(4) == 0 {
+				n += rng.IntN(9000)
+			}
+			f := frame(n)
+			f[0] = byte(len(frames))
+			pieces := cut(b.FreeSegments(), append(make([]byte, skip), f...), 1+rng.IntN(8), rng)
+			if used+len(pieces) > MaxSegments {
+				break
+			}
+			b.AddPieces(pieces, skip, n)
+			frames, bytesIn, used = append(frames, f), bytesIn+n, used+len(pieces)
+			if free := b.SegmentsFree(); free != MaxSegments-used {
+				t.Fatalf("%d segments are free after %d of %d", free, used, MaxSegments)
+			}
+		}
+		b.PrefetchSegments()
+		if b.Len() != len(frames) || b.Bytes() != uint64(bytesIn) {
+			t.Fatalf("%d frames of %d bytes, not %d of %d", b.Len(), b.Bytes(), len(frames), bytesIn)
+		}
+		for i, f := range frames {
+			p := b.Packet(i)
+			if !bytes.Equal(whole(b, p), f) || p.HeaderLen() != min(len(f), WindowSize) || p.Len() != len(f) {
+				t.Fatalf("a frame of %d bytes is one of %d, %d of them in the window", len(f), p.Len(), p.HeaderLen())
+			}
+			if p.Linear() != (len(f) <= WindowSize) || slices.ContainsFunc(b.Segments(p), func(s Segment) bool { return s.Len() == 0 }) {
+				t.Fatalf("a frame of %d bytes has segments %v", len(f), b.Segments(p))
+			}
+		}
+	}
+}
+
+// TestClonesLeaveThePiecesAlone: what clones borrowed is free again after them, what the last frame borrowed is not.
+func TestClonesLeaveThePiecesAlone(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, n := range []int{MinFrame, WindowSize, WindowSize + 1, 3000} {
+		b := NewBatch(nil)
+		f := frame(n)
+		b.AddPieces(cut(b.FreeSegments(), f, 5, rng), 0, n)
+		free := b.SegmentsFree()
+		if _, ok := b.Clone(0); !ok {
+			t.Fatal("no room for a clone")
+		}
+		b.ResetClones()
+		if b.SegmentsFree() != free {
+			t.Errorf("frame of %d: %d segments are free after clones, %d before", n, b.SegmentsFree(), free)
+		}
+		if !bytes.Equal(whole(b, b.Packet(0)), f) {
+			t.Errorf("frame of %d came out changed", n)
+		}
+	}
+}

@@ -1,0 +1,23 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+// func prefetch(first *Segment, n int)
+TEXT ·prefetch(SB), NOSPLIT, $0-16
+	MOVQ first+0(FP), AX
+	MOVQ n+8(FP), CX
+	TESTQ CX, CX
+	JLE  done
+piece:
+	MOVQ Segment_p(AX), DX
+	MOVL Segment_n(AX), BX
+	ADDQ DX, BX
+line:
+	PREFETCHT1 (DX)
+	ADDQ $64, DX
+	CMPQ DX, BX
+	JB   line
+	ADDQ $Segment__size, AX
+	DECQ CX
+	JNZ  piece
+done:
+	RET
