@@ -11,7 +11,7 @@
 //
 // A scenario is a list of contenders, which are a switch and what it has to do: its rules, the frames, how many flows.
 // They alternate, because a shared machine drifts; figures of one run are compared and of different runs are not. What
-// makes most of the drift on a virtual machine is where the hypervisor puts its CPUs: on two threads of one core, or far
+// makes most of the drift on a virtual machine is where the hypervisor puts its CPUs: near each other, or far
 // apart. So each measurement is cut into slices, with a probe of the CPUs' distance between them (see rig.Prober), and
 // contenders are compared within each round in slices of the same phase, near or far.
 //
