@@ -108,9 +108,11 @@ func (b *Batch) AddPieces(pieces []Segment, skip, n int) {
 			break
 		}
 	}
-	p.seg = uint16(b.nseg + at)
+	if at > 0 {
+		copy(pieces, pieces[at:])
+	}
 	p.nseg = uint16(len(pieces) - at)
-	b.nseg += len(pieces)
+	b.nseg += int(p.nseg)
 	b.bytes += uint64(n) - uint64(p.length)
 	p.length = uint32(n)
 }

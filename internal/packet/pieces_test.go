@@ -38,9 +38,9 @@ func TestPiecesBecomeFrames(t *testing.T) {
 				break
 			}
 			b.AddPieces(pieces, skip, n)
-			frames, bytesIn, used = append(frames, f), bytesIn+n, used+len(pieces)
+			frames, bytesIn, used = append(frames, f), bytesIn+n, used+len(b.Segments(b.Packet(b.Len()-1)))
 			if free := b.SegmentsFree(); free != MaxSegments-used {
-				t.Fatalf("%d segments are free after %d of %d", free, used, MaxSegments)
+				t.Fatalf("%d segments are free, of %d that frames do not have", free, MaxSegments-used)
 			}
 		}
 		b.PrefetchSegments()

@@ -11,6 +11,7 @@ piece:
 	MOVQ Segment_p(AX), DX
 	MOVL Segment_n(AX), BX
 	ADDQ DX, BX
+	ANDQ $-64, DX
 line:
 	PREFETCHT1 (DX)
 	ADDQ $64, DX

@@ -79,6 +79,43 @@ func TestABurstOfClonesBehindFramesOverManyBuffers(t *testing.T) {
 	}
 }
 
+// TestABurstOverMoreBuffersThanArePutAtATime: a batch of long frames and all their clones go to one port, and take several
+// times the buffers that are put before they are published.
+func TestABurstOverMoreBuffersThanArePutAtATime(t *testing.T) {
+	const size, all = 2800, packet.BatchSize + packet.MaxClones
+	for _, packed := range []bool{false, true} {
+		r := newRig(t, vhosttest.Config{
+			Packed: packed, RingSize: 1024, Mergeable: true, RxBuffer: 200, MaxFrame: size, Verify: true,
+		})
+		b, rng := r.batch, rand.New(rand.NewPCG(9, 10))
+		var frames [][]byte
+		var idx []uint8
+		for i := range packet.BatchSize {
+			f := randomFrame(rng, size, size)
+			p := b.Add(packet.WindowSize)
+			b.AddSegment(p, packet.SegmentOf(f[copy(p.Header(), f):]))
+			frames, idx = append(frames, f), append(idx, uint8(i))
+		}
+		for i := range packet.MaxClones {
+			j, ok := b.Clone(i)
+			if !ok {
+				t.Fatal("no room for a clone")
+			}
+			frames, idx = append(frames, frames[i]), append(idx, uint8(j))
+		}
+		r.tx.Transmit(b, idx)
+		r.healthy()
+		if c := r.tx.Counters(); c.Packets != all || c.Dropped() != 0 {
+			t.Fatalf("packed %v: counted %+v", packed, c)
+		}
+		for i, f := range frames {
+			if got, err := r.guest.Receive(0, 0); err != nil || !bytes.Equal(got, f) {
+				t.Fatalf("packed %v: frame %d has %d bytes, %v", packed, i, len(got), err)
+			}
+		}
+	}
+}
+
 // TestAChainOverDescriptorsThatTheBurstHasUsed: a burst that publishes on its way gives the guest descriptors back, which may
 // make a chain out of them before the burst ends. Here it is the used descriptor itself that ends the chain.
 func TestAChainOverDescriptorsThatTheBurstHasUsed(t *testing.T) {

@@ -78,8 +78,8 @@ type Ring struct {
 	bufs   [burst]buffer
 	ahead  lookAhead // in bufs
 	peeked buffer
-	chain  [maxChain]packet.Segment
-	used   [unpublished]usedEntry // packed only: chains that were put
+	chain  [maxChain]packet.Segment // where a frame to be transmitted goes
+	used   [unpublished]usedEntry   // packed only: chains that were put
 
 	// Shared with the session.
 	call atomic.Pointer[sys.Event]
@@ -236,8 +236,7 @@ func (r *Ring) begin() {
 }
 
 // stage reads up to n available chains from tail on, behind so many in bufs that were staged before, each one's first
-// descriptor, and asks for the lines of the first buffers, or claims them to be written. It returns how many are staged then;
-// fewer than could be only when the ring broke.
+// descriptor, and asks for the lines of the first buffers, or claims them to be written. It returns how many are staged then.
 func (r *Ring) stage(before, n int, write bool) int {
 	bufs := r.bufs[before : before+min(n, r.free)]
 	staged := before

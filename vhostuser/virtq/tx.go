@@ -68,7 +68,7 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 			t.overMTU++
 			continue
 		}
-		if t.next == t.staged && !r.restage(&t, r.buffersFor(p, len(idx)-i)) {
+		if t.next == t.staged && !r.stageMore(&t, r.buffersFor(p, len(idx)-i)) {
 			t.leftover = len(idx) - i
 			break
 		}
@@ -93,29 +93,21 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 	q.finish(r, &t)
 }
 
-// restage stages the next buffers, up to want of them. It fails when there is none, or the ring broke.
-func (r *Ring) restage(t *txBurst, want int) bool {
-	r.makeRoom(t)
-	if r.free == 0 || r.broken {
-		return false
+// stageMore stages buffers behind those that are staged and still to come, until there are want of them, or a burst. It fails
+// when none is staged then: there is none, or the ring broke.
+func (r *Ring) stageMore(t *txBurst, want int) bool {
+	left := t.staged - t.next
+	more := min(want, burst) - left
+	if more > 0 && !r.broken {
+		r.makeRoom(t)
+		copy(r.bufs[:], r.bufs[t.next:t.staged])
+		r.ahead.asked = min(max(r.ahead.asked-t.next, 0), left)
+		t.next, t.staged = 0, r.stage(left, more, true)
 	}
-	r.ahead.asked = 0
-	t.next, t.staged = 0, r.stage(0, min(want, burst), true)
-	return t.staged > 0
+	return t.next < t.staged
 }
 
-// stageMore stages buffers behind those that are staged and still to come, until there are want of them.
-func (r *Ring) stageMore(t *txBurst, want int) {
-	r.makeRoom(t)
-	left := copy(r.bufs[:], r.bufs[t.next:t.staged])
-	r.ahead.asked = max(0, r.ahead.asked-t.next)
-	t.next, t.staged = 0, left
-	if more := min(want, burst) - left; more > 0 {
-		t.staged = r.stage(left, more, true)
-	}
-}
-
-// buffersFor is how many buffers so many frames like p may take, if all buffers are like the one staged first last.
+// buffersFor is how many buffers so many frames like p may take, if all buffers are like the first of those staged last.
 func (r *Ring) buffersFor(p *packet.Packet, frames int) int {
 	size := int(r.bufs[0].len) - r.headerLen
 	if n := p.Len(); n > size && size > 0 && r.mergeable {
@@ -142,7 +134,7 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet, left int) 
 	}
 	need := r.headerLen + p.Len()
 	pieces, plain := r.plainPieces(t, need)
-	if len(pieces) == 0 && plain && r.free > 0 {
+	if len(pieces) == 0 && plain {
 		r.stageMore(t, r.buffersFor(p, left))
 		pieces, _ = r.plainPieces(t, need)
 	}
