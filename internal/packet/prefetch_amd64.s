@@ -12,11 +12,11 @@ piece:
 	MOVL Segment_n(AX), BX
 	ADDQ DX, BX
 	ANDQ $-64, DX
+	SUBQ BX, DX
 line:
-	PREFETCHT1 (DX)
+	PREFETCHT1 (BX)(DX*1)
 	ADDQ $64, DX
-	CMPQ DX, BX
-	JB   line
+	JLT  line
 	ADDQ $Segment__size, AX
 	DECQ CX
 	JNZ  piece
