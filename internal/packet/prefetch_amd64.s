@@ -12,11 +12,11 @@ piece:
 	MOVL Segment_n(AX), BX
 	ADDQ DX, BX
 	ANDQ $-64, DX
-	SUBQ BX, DX
 line:
-	PREFETCHT1 (BX)(DX*1)
+	PREFETCHT1 (DX)
 	ADDQ $64, DX
-	JLT  line
+	CMPQ DX, BX
+	JB   line
 	ADDQ $Segment__size, AX
 	DECQ CX
 	JNZ  piece

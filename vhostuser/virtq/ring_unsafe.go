@@ -228,7 +228,6 @@ func (h halfWord) load() uint16 { return uint16(atomic.LoadUint32(h.word) >> (h.
 // begin starts a burst: it learns what the guest has made available, in a packed ring only whether there is something.
 func (r *Ring) begin() {
 	r.tail, r.taken, r.free = r.next, 0, 0
-	r.ahead.asked = 0
 	if r.packed {
 		r.beginPacked()
 	} else {

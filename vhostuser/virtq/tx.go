@@ -68,7 +68,7 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 			t.overMTU++
 			continue
 		}
-		if t.next == t.staged && !r.stageMore(&t, r.buffersFor(p)*(len(idx)-i)) {
+		if t.next == t.staged && !r.stageMore(&t, r.buffersFor(p, len(idx)-i)) {
 			t.leftover = len(idx) - i
 			break
 		}
@@ -79,7 +79,10 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 		if need := r.headerLen + p.Len(); buf.plain(descWrite) && need <= int(buf.len) {
 			r.fill(buf.pointer(), b, p)
 			r.put(t.taken, buf, uint32(need))
-			t.delivered(p, 1)
+			t.next++
+			t.taken++
+			t.packets++
+			t.bytes += uint64(p.Len())
 			continue
 		}
 		if !r.scatter(&t, b, p, len(idx)-i) {
@@ -104,13 +107,13 @@ func (r *Ring) stageMore(t *txBurst, want int) bool {
 	return t.next < t.staged
 }
 
-// buffersFor is how many buffers p may take, if all are like the first of those staged last.
-func (r *Ring) buffersFor(p *packet.Packet) int {
+// buffersFor is how many buffers so many frames like p may take, if all buffers are like the first of those staged last.
+func (r *Ring) buffersFor(p *packet.Packet, frames int) int {
 	size := int(r.bufs[0].len) - r.headerLen
 	if n := p.Len(); n > size && size > 0 && r.mergeable {
-		return (n + size - 1) / size
+		return (n + size - 1) / size * frames
 	}
-	return 1
+	return frames
 }
 
 // makeRoom publishes what was put if a frame over as many buffers as can be, and one in each staged buffer behind it, might
@@ -122,13 +125,53 @@ func (r *Ring) makeRoom(t *txBurst) {
 	}
 }
 
-// scatter delivers p, the first of so many packets that are left of a burst, where one plain descriptor does not suffice: to a
-// chain, or over several buffers when they are mergeable (virtio 1.3 §5.1.6.4). It fails when the guest has too few buffers, or
+// scatter delivers p, the first of so many packets that are left of a burst, where one plain descriptor does not suffice: over
+// several buffers when they are mergeable (virtio 1.3 §5.1.6.4), or to chains. It fails when the guest has too few buffers, or
 // broke the ring.
 func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet, left int) bool {
-	if n := r.buffersFor(p); t.staged-t.next < n {
-		r.stageMore(t, n*left)
+	if !r.mergeable {
+		return r.scatterChains(t, b, p)
 	}
+	need := r.headerLen + p.Len()
+	pieces, plain := r.plainPieces(t, need)
+	if len(pieces) == 0 && plain {
+		r.stageMore(t, r.buffersFor(p, left))
+		pieces, _ = r.plainPieces(t, need)
+	}
+	if len(pieces) == 0 {
+		return r.scatterChains(t, b, p)
+	}
+	r.spread(pieces, b, p, len(pieces))
+	last := len(pieces) - 1
+	for i := range last {
+		buf := &r.bufs[t.next+i]
+		r.put(t.taken+i, buf, buf.len)
+		need -= int(buf.len)
+	}
+	r.put(t.taken+last, &r.bufs[t.next+last], uint32(need))
+	t.delivered(p, len(pieces))
+	return true
+}
+
+// plainPieces are the staged buffers that need bytes go to: none when there are too few, or one of them is not plain.
+func (r *Ring) plainPieces(t *txBurst, need int) (pieces []packet.Segment, plain bool) {
+	n := 0
+	for i := t.next; i < t.staged; i++ {
+		buf := &r.bufs[i]
+		if !buf.plain(descWrite) || buf.len == 0 {
+			return nil, false
+		}
+		r.chain[n] = buf.after(0)
+		n++
+		if need -= int(buf.len); need <= 0 {
+			return r.chain[:n], true
+		}
+	}
+	return nil, true
+}
+
+// scatterChains is scatter where buffers are not plain, or fewer than the frame needs, or not mergeable.
+func (r *Ring) scatterChains(t *txBurst, b *packet.Batch, p *packet.Packet) bool {
 	need := r.headerLen + p.Len()
 	all := chain{pieces: r.chain[:0], fits: true}
 	most := 1 // buffers that one frame may take
@@ -158,18 +201,18 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet, left int) 
 		n++
 	}
 	r.spread(all.pieces, b, p, n)
-	if t.delivered(p, n); t.next > t.staged { // peeked at the last ones
-		t.next, t.staged = 0, 0
-	}
+	t.delivered(p, n)
 	return true
 }
 
 // delivered counts p, which took n buffers.
 func (t *txBurst) delivered(p *packet.Packet, n int) {
-	t.next += n
 	t.taken += n
 	t.packets++
 	t.bytes += uint64(p.Len())
+	if t.next += n; t.next > t.staged {
+		t.next, t.staged = 0, 0
+	}
 }
 
 // overMTU reports whether a frame's payload behind Ethernet header and VLAN tags is longer than mtu.
