@@ -16,7 +16,8 @@
 // contenders are compared within each round in slices of the same phase, near or far.
 //
 // The report gives medians, the spread, and for each pair of contenders the median of the ratios, beside the bar that it
-// must reach where there is one; and, from the switch's own account, the forwarding thread's cycles for each packet and
-// the part of its time that it waited for the load. A contender that fails takes its scenario out of the report, which
-// says so, and nothing else.
+// must reach where there is one; and, from the switch's own account of the same slices, the forwarding thread's busy cycles
+// for each packet and the part of its time that it waited for the load. Where loads differ, as with one and two queue
+// pairs, the bar is of these cycles, and the ratio of rates shows what the load makes of it. A contender that fails takes its
+// scenario out of the report, which says so, and nothing else.
 package main

@@ -39,7 +39,7 @@ func (c *comparison) run(ctx context.Context) *outcome {
 			}
 			fmt.Fprintf(os.Stderr, "%-12s round %d/%d  %-16s %7.3f Mpps\n", c.scenario.name, round+1, c.o.Rounds, x.Label,
 				m.mean())
-			out.Results[i].add(&m)
+			out.Results[i].add(m)
 		}
 	}
 	out.summarise()
@@ -67,26 +67,24 @@ func warmUp(w *work) time.Duration {
 }
 
 // measurement is what one contender reached in one round.
-type measurement struct {
-	slices []slice
-	cycles *cycles // nil: the switch does not tell
-}
+type measurement []slice
 
 // slice is a short part of a measurement, during which the machine was the same throughout, or is known not to have been.
 type slice struct {
 	Mpps          float64
 	Before, After float64 // how far apart the CPUs of load and switch were, in nanoseconds
+	cycles                // all 0: the switch does not tell
 }
 
 // sliceLength is short enough that a hypervisor seldom moves a CPU meanwhile, and long beside the probes in between.
 const sliceLength = 250 * time.Millisecond
 
 // mean is the rate of the whole measurement, in Mpps.
-func (m *measurement) mean() (sum float64) {
-	for _, s := range m.slices {
+func (m measurement) mean() (sum float64) {
+	for _, s := range m {
 		sum += s.Mpps
 	}
-	return sum / float64(len(m.slices))
+	return sum / float64(len(m))
 }
 
 // measure starts one switch and the load, measures, and stops both.
@@ -127,7 +125,7 @@ func (c *comparison) measure(ctx context.Context, dir string, x *contender) (m m
 	if _, err := load.Rate(ctx, warmUp(&x.Work)); err != nil {
 		return m, err
 	}
-	m, err = sw.account.during(ctx, func() ([]slice, error) { return c.slices(ctx, load) })
+	m, err = c.slices(ctx, load, sw.account)
 	if err := errors.Join(err, stop()); err != nil {
 		return m, err
 	}
@@ -167,36 +165,37 @@ func wholeFrames(stats [2]testpmd.PortStats, size int) error {
 }
 
 // slices lets the traffic run, and looks at it and at the distance of the CPUs again and again.
-func (c *comparison) slices(ctx context.Context, load *testpmd.Testpmd) (list []slice, err error) {
-	before := c.prober.Known()
+func (c *comparison) slices(ctx context.Context, load *testpmd.Testpmd, a account) (m measurement, err error) {
+	s := slice{After: c.prober.Known()}
 	for range time.Duration(c.o.Seconds) * time.Second / sliceLength {
-		rate, err := load.Rate(ctx, sliceLength)
+		s.Before = s.After
+		s.cycles, err = a.during(ctx, func() error {
+			rate, err := load.Rate(ctx, sliceLength)
+			s.Mpps = rate / 1e6
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
-		after := c.prober.Known()
-		list = append(list, slice{rate / 1e6, before, after})
-		before = after
+		s.After = c.prober.Known()
+		m = append(m, s)
 	}
-	return list, nil
+	return m, nil
 }
 
 // during measures, and takes the account of the same time.
-func (a account) during(ctx context.Context, measure func() ([]slice, error)) (m measurement, err error) {
+func (a account) during(ctx context.Context, measure func() error) (cycles, error) {
 	if a == nil {
-		m.slices, err = measure()
-		return m, err
+		return cycles{}, measure()
 	}
 	end, err := a(ctx)
 	if err != nil {
-		return m, err
+		return cycles{}, err
 	}
-	if m.slices, err = measure(); err != nil {
-		return m, err
+	if err := measure(); err != nil {
+		return cycles{}, err
 	}
-	c, err := end(ctx)
-	m.cycles = &c
-	return m, err
+	return end(ctx)
 }
 
 // load is the testpmd that sends and receives.

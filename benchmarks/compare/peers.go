@@ -43,8 +43,8 @@ type account func(ctx context.Context) (end func(ctx context.Context) (cycles, e
 
 // cycles is a forwarding thread's own account.
 type cycles struct {
-	Busy float64 // for each packet
-	Idle float64 // part of all
+	Busy float64 `json:"busy_cycles_per_packet,omitempty"`
+	Idle float64 `json:"idle,omitempty"` // part of all
 }
 
 // peer is one kind of switch to measure.

@@ -42,42 +42,50 @@ type result struct {
 	// Near and Far are the medians of the slices in which the CPUs were so; 0 where there was none.
 	Near float64 `json:"near_mpps,omitempty"`
 	Far  float64 `json:"far_mpps,omitempty"`
-	// What the forwarding thread says of itself, round by round and the medians; absent where it says nothing. A thread
-	// that was idle at times waited for the load: its rate is the load's then, and its cycles tell what it could do.
-	Cycles       []float64 `json:"busy_cycles_per_packet,omitempty"`
-	Idle         []float64 `json:"idle,omitempty"`
-	MedianCycles float64   `json:"median_busy_cycles_per_packet,omitempty"`
-	MedianIdle   float64   `json:"median_idle,omitempty"`
-	Slices       [][]slice `json:"slices"` // by round
+	// What the forwarding thread says of itself, the medians of all slices; absent where it says nothing. A thread that
+	// was idle at times waited for the load: its rate is the load's then, and its cycles tell what it could do.
+	cycles
+	Slices []measurement `json:"slices"` // by round
 
-	phases []phaseRates // by round
+	phases []byPhase // by round
 }
 
-// phaseRates are the rates in the slices of each phase.
-type phaseRates [rig.Mixed + 1][]float64
+// byPhase are the slices of each phase.
+type byPhase [rig.Mixed + 1]measurement
 
-func (r *result) add(m *measurement) {
-	r.Slices = append(r.Slices, m.slices)
+func (r *result) add(m measurement) {
+	r.Slices = append(r.Slices, m)
 	r.Mpps = append(r.Mpps, m.mean())
-	if m.cycles != nil {
-		r.Cycles, r.Idle = append(r.Cycles, m.cycles.Busy), append(r.Idle, m.cycles.Idle)
-	}
 }
 
 // sort sorts the slices by phases.
 func (r *result) sort(phase func(before, after float64) rig.Phase) {
-	var all phaseRates
-	for _, list := range r.Slices {
-		var rates phaseRates
-		for _, s := range list {
+	var all byPhase
+	for _, m := range r.Slices {
+		var sorted byPhase
+		for _, s := range m {
 			p := phase(s.Before, s.After)
-			rates[p] = append(rates[p], s.Mpps)
-			all[p] = append(all[p], s.Mpps)
+			sorted[p] = append(sorted[p], s)
+			all[p] = append(all[p], s)
 		}
-		r.phases = append(r.phases, rates)
+		r.phases = append(r.phases, sorted)
 	}
-	r.Near, r.Far = medianOrNone(all[rig.Near]), medianOrNone(all[rig.Far])
+	r.Near, r.Far = all[rig.Near].median(rate), all[rig.Far].median(rate)
 }
+
+// median is that of one figure of the slices, 0 if there is none.
+func (m measurement) median(figure func(s *slice) float64) float64 {
+	var v []float64
+	for i := range m {
+		v = append(v, figure(&m[i]))
+	}
+	return medianOrNone(v)
+}
+
+// Figures of a slice.
+func rate(s *slice) float64       { return s.Mpps }
+func busyCycles(s *slice) float64 { return s.Busy }
+func idlePart(s *slice) float64   { return s.Idle }
 
 func medianOrNone(v []float64) float64 {
 	if len(v) == 0 {
@@ -98,13 +106,21 @@ type ratio struct {
 	Largest  float64 `json:"largest"`
 	Near     float64 `json:"near,omitempty"` // median of the pairs of one phase, 0 if there is none
 	Far      float64 `json:"far,omitempty"`
-	Bar      float64 `json:"bar,omitempty"` // what Median must reach; 0: nothing
-	// Cycles is the median of To's busy cycles per packet by Of's; 0 where one of them does not tell.
-	Cycles float64 `json:"cycles,omitempty"`
+	// CyclePairs are of To's busy cycles per packet and Of's, for the same rounds and phases as Pairs, and Cycles is their
+	// median; absent where one of the two does not tell.
+	CyclePairs []float64 `json:"cycle_pairs,omitempty"`
+	Cycles     float64   `json:"cycles,omitempty"`
+	Bar        float64   `json:"bar,omitempty"` // what Median must reach, or Cycles; 0: nothing
+	OfCycles   bool      `json:"bar_of_cycles,omitempty"`
 }
 
 // reached reports whether the bar, if there is one, is reached.
-func (r *ratio) reached() bool { return r.Median >= r.Bar }
+func (r *ratio) reached() bool {
+	if r.OfCycles {
+		return r.Cycles >= r.Bar
+	}
+	return r.Median >= r.Bar
+}
 
 func newReport(ctx context.Context, o *options, list []scenario) *report {
 	r := &report{
@@ -151,9 +167,8 @@ func (o *outcome) summarise() {
 		p.sort(phase)
 		p.Median = rig.Median(p.Mpps)
 		p.Spread = (slices.Max(p.Mpps) - slices.Min(p.Mpps)) / p.Median
-		if len(p.Cycles) > 0 {
-			p.MedianCycles, p.MedianIdle = rig.Median(p.Cycles), rig.Median(p.Idle)
-		}
+		all := slices.Concat(p.Slices...)
+		p.Busy, p.Idle = all.median(busyCycles), all.median(idlePart)
 	}
 	for i := range o.Results {
 		for j := range o.Results[i+1:] {
@@ -171,32 +186,34 @@ func (o *outcome) compare(a, b *result) {
 	var pairs [rig.Mixed][]float64
 	for round := range a.phases {
 		for p := range pairs {
-			if ra, rb := a.phases[round][p], b.phases[round][p]; min(len(ra), len(rb)) >= leastSlices {
-				pairs[p] = append(pairs[p], rig.Median(ra)/rig.Median(rb))
+			if ma, mb := a.phases[round][p], b.phases[round][p]; min(len(ma), len(mb)) >= leastSlices {
+				pairs[p] = append(pairs[p], x.pair(ma, mb))
 			}
 		}
 	}
 	x.Near, x.Far = medianOrNone(pairs[rig.Near]), medianOrNone(pairs[rig.Far])
 	if x.Pairs = slices.Concat(pairs[:]...); len(x.Pairs) == 0 {
 		x.Mixed = true
-		for round := range a.Mpps {
-			x.Pairs = append(x.Pairs, a.Mpps[round]/b.Mpps[round])
+		for round := range a.Slices {
+			x.Pairs = append(x.Pairs, x.pair(a.Slices[round], b.Slices[round]))
 		}
 	}
 	x.Median, x.Smallest, x.Largest = rig.Median(x.Pairs), slices.Min(x.Pairs), slices.Max(x.Pairs)
-	if len(a.Cycles) == len(b.Cycles) && len(a.Cycles) > 0 {
-		var cycles []float64
-		for round := range a.Cycles {
-			cycles = append(cycles, b.Cycles[round]/a.Cycles[round])
-		}
-		x.Cycles = rig.Median(cycles)
-	}
+	x.Cycles = medianOrNone(x.CyclePairs)
 	for _, bar := range o.bars {
 		if bar.Of == x.Of && bar.To == x.To {
-			x.Bar = bar.Least
+			x.Bar, x.OfCycles = bar.Least, bar.OfCycles
 		}
 	}
 	o.Ratios = append(o.Ratios, x)
+}
+
+// pair is the ratio of the rates of two measurements, or parts of them; that of their cycles is added to the list.
+func (r *ratio) pair(a, b measurement) float64 {
+	if ca, cb := a.median(busyCycles), b.median(busyCycles); ca > 0 && cb > 0 {
+		r.CyclePairs = append(r.CyclePairs, cb/ca)
+	}
+	return a.median(rate) / b.median(rate)
 }
 
 // failure says which scenarios have no figures.
@@ -231,8 +248,8 @@ func (o *outcome) print(out io.Writer) {
 	fmt.Fprintln(w, "  CONTENDER\tMpps\tSPREAD\tNEAR\tFAR\tCYCLES\tIDLE")
 	for _, p := range o.Results {
 		cycles, idle := "-", "-"
-		if len(p.Cycles) > 0 {
-			cycles, idle = fmt.Sprintf("%.0f", p.MedianCycles), fmt.Sprintf("%.0f %%", 100*p.MedianIdle)
+		if p.Busy > 0 {
+			cycles, idle = fmt.Sprintf("%.0f", p.Busy), fmt.Sprintf("%.0f %%", 100*p.Idle)
 		}
 		fmt.Fprintf(w, "  %s\t%.3f\t%.0f %%\t%s\t%s\t%s\t%s\n", p.Label, p.Median, 100*p.Spread, orNone(p.Near), orNone(p.Far),
 			cycles, idle)
@@ -241,22 +258,31 @@ func (o *outcome) print(out io.Writer) {
 	w = tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "  RATIO\tMEDIAN\tRANGE\tPAIRS\tNEAR\tFAR\tCYCLES\tBAR")
 	for _, x := range o.Ratios {
-		verdict := "-"
-		switch {
-		case x.Bar > 0 && x.Mixed:
-			verdict = fmt.Sprintf("%.2f NOT SHOWN", x.Bar)
-		case x.Bar > 0 && x.reached():
-			verdict = fmt.Sprintf("%.2f reached", x.Bar)
-		case x.Bar > 0:
-			verdict = fmt.Sprintf("%.2f MISSED", x.Bar)
-		}
 		fmt.Fprintf(w, "  %s / %s\t%.2f\t%.2f-%.2f\t%d\t%s\t%s\t%s\t%s\n", x.Of, x.To, x.Median, x.Smallest, x.Largest,
-			len(x.Pairs), orNone(x.Near), orNone(x.Far), orNone(x.Cycles), verdict)
+			len(x.Pairs), orNone(x.Near), orNone(x.Far), orNone(x.Cycles), x.verdict())
 	}
 	_ = w.Flush() // the terminal
 	if slices.ContainsFunc(o.Ratios, func(x ratio) bool { return x.Mixed && x.Bar > 0 }) {
 		fmt.Fprintln(out, "  NOT SHOWN: the two were never measured in the same phase of the machine; more rounds may do (-rounds)")
 	}
+}
+
+// verdict says what has become of the bar.
+func (r *ratio) verdict() string {
+	if r.Bar == 0 {
+		return "-"
+	}
+	bar := twoDigits(r.Bar)
+	if r.OfCycles {
+		bar += " of cycles"
+	}
+	switch {
+	case r.Mixed:
+		return bar + " NOT SHOWN"
+	case r.reached():
+		return bar + " reached"
+	}
+	return bar + " MISSED"
 }
 
 // orNone formats a figure that is 0 where there is none.

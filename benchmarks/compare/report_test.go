@@ -13,20 +13,22 @@ import (
 )
 
 // steady is a measurement at one rate and distance.
-func steady(mpps, distance float64) *measurement {
-	s := slice{mpps, distance, distance}
-	return &measurement{slices: []slice{s, s, s}}
+func steady(mpps, distance float64) measurement {
+	s := slice{Mpps: mpps, Before: distance, After: distance}
+	return measurement{s, s, s}
 }
 
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
-	o := &outcome{Name: "x", Title: "some frames", bars: []bar{{"a", "b", 1.9}}, Results: []result{
+	o := &outcome{Name: "x", Title: "some frames", bars: []bar{{Of: "a", To: "b", Least: 1.9}}, Results: []result{
 		{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}},
 	}}
 	for round, mpps := range [][2]float64{{2, 1}, {4, 4}, {9, 3}} {
 		for i := range mpps {
 			m := steady(mpps[i], 100)
 			// a waits for the load a quarter of the time, and takes half of b's cycles for a packet.
-			m.cycles = &cycles{float64(100*(round+1)) * float64(i+1), 0.25 - 0.25*float64(i)}
+			for j := range m {
+				m[j].cycles = cycles{float64(100*(round+1)) * float64(i+1), 0.25 - 0.25*float64(i)}
+			}
 			o.Results[i].add(m)
 		}
 	}
@@ -56,17 +58,15 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 
 func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
 	o := &outcome{Results: []result{{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}}}}
-	both := func(near, far float64) *measurement {
-		m := steady(near, 80)
-		m.slices = append(m.slices, slice{(near + far) / 2, 80, 350})
-		m.slices = append(m.slices, steady(far, 350).slices...)
-		return m
+	both := func(near, far float64) measurement {
+		m := append(steady(near, 80), slice{Mpps: (near + far) / 2, Before: 80, After: 350})
+		return append(m, steady(far, 350)...)
 	}
 	// Round 1 has b in both phases, round 2 a; far is half as fast for both, near a is twice as fast as b.
-	for i, m := range []*measurement{steady(8, 81), both(4, 2)} {
+	for i, m := range []measurement{steady(8, 81), both(4, 2)} {
 		o.Results[i].add(m)
 	}
-	for i, m := range []*measurement{both(8, 4), steady(4, 349)} {
+	for i, m := range []measurement{both(8, 4), steady(4, 349)} {
 		o.Results[i].add(m)
 	}
 	o.summarise()
@@ -87,6 +87,30 @@ func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
 	o.Ratios[0].Bar = 1.5
 	if o.print(&shown); !strings.Contains(shown.String(), "1.50 NOT SHOWN") || strings.Contains(shown.String(), "reached") {
 		t.Errorf("a bar that nothing shows:\n%s", shown.String())
+	}
+}
+
+// TestCyclesAreComparedPhaseByPhase has two switches that wait for the load in different ways: the rates say nothing.
+func TestCyclesAreComparedPhaseByPhase(t *testing.T) {
+	o := &outcome{bars: []bar{{Of: "a", To: "b", Least: 1, OfCycles: true}}, Results: []result{
+		{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}},
+	}}
+	taking := func(m measurement, busy float64) measurement {
+		for i := range m {
+			m[i].cycles = cycles{Busy: busy, Idle: 0.5}
+		}
+		return m
+	}
+	// a takes 100 near and 200 far, b 110 and 210, but a was far in two thirds of the time and b near.
+	o.Results[0].add(slices.Concat(taking(steady(8, 80), 100), taking(steady(4, 350), 200), taking(steady(4, 350), 200)))
+	o.Results[1].add(slices.Concat(taking(steady(10, 80), 110), taking(steady(10, 80), 110), taking(steady(5, 350), 210)))
+	o.summarise()
+	got := o.Ratios[0]
+	if !slices.Equal(got.CyclePairs, []float64{1.1, 1.05}) || got.Median != 0.8 || !got.reached() {
+		t.Errorf("ratio %+v, want cycles by phase, 1.1 and 1.05, and the bar reached", got)
+	}
+	if got.Cycles = 0.97; got.reached() || got.verdict() != "1.00 of cycles MISSED" {
+		t.Errorf("verdict %q on more cycles", got.verdict())
 	}
 }
 

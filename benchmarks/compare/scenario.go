@@ -41,10 +41,12 @@ type contender struct {
 	Work  work   `json:"work"`
 }
 
-// bar is what a ratio must reach.
+// bar is what a ratio must reach: that of the rates, or that of the busy cycles for a packet where the load is known to be the
+// slower end, and another one for each of the two.
 type bar struct {
-	Of, To string
-	Least  float64
+	Of, To   string
+	Least    float64
+	OfCycles bool
 }
 
 // scenario is what is compared in one go.
@@ -84,50 +86,51 @@ func frameScenarios() []scenario {
 	return []scenario{
 		{
 			"64", "64-byte frames", among(port(64), peerWeft, peerOVS, peerTestpmd),
-			[]bar{{peerWeft, peerOVS, 1.5}, {peerWeft, peerTestpmd, 1.2}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.5}, {Of: peerWeft, To: peerTestpmd, Least: 1.2}},
 			true,
 		},
 		{
 			"64-unmerged", "64-byte frames, receive buffers not mergeable", among(unmerged, peerWeft, peerOVS, peerTestpmd),
-			[]bar{{peerWeft, peerOVS, 1.5}, {peerWeft, peerTestpmd, 1.2}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.5}, {Of: peerWeft, To: peerTestpmd, Least: 1.2}},
 			false,
 		},
 		{
 			"64-pairs", "64-byte frames, two queue pairs",
-			// What the load itself loses with twice as many rings shows in testpmd's two figures.
+			// What the load itself loses with twice as many rings shows in testpmd's two figures, and in Weft's idle time: the
+			// rates are the load's. What a packet takes of the PMD thread is to be no more than with one pair.
 			append(among(paired, peerWeft, peerOVS, peerTestpmd), contender{"weft, 1 pair", peerWeft, port(64)},
 				contender{"testpmd, 1 pair", peerTestpmd, port(64)}),
-			[]bar{{peerWeft, "weft, 1 pair", 1}},
+			[]bar{{Of: peerWeft, To: "weft, 1 pair", Least: 1, OfCycles: true}},
 			false,
 		},
 		{
 			"64-packed", "64-byte frames, packed rings",
 			append(among(packed(port(64)), peerWeft, peerOVS, peerTestpmd), contender{"weft, split", peerWeft, port(64)}),
-			[]bar{{peerWeft, peerOVS, 1.5}, {peerWeft, peerTestpmd, 1.2}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.5}, {Of: peerWeft, To: peerTestpmd, Least: 1.2}},
 			false,
 		},
 		{
 			"64-packed-unmerged", "64-byte frames, packed rings, receive buffers not mergeable",
 			among(packed(unmerged), peerWeft, peerOVS, peerTestpmd),
-			[]bar{{peerWeft, peerOVS, 1.5}, {peerWeft, peerTestpmd, 1.2}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.5}, {Of: peerWeft, To: peerTestpmd, Least: 1.2}},
 			false,
 		},
 		{
 			"1500-packed", "1500-byte frames, packed rings", among(packed(port(1500)), peerWeft, peerOVS, peerTestpmd),
-			[]bar{{peerWeft, peerOVS, 1.8}, {peerWeft, peerTestpmd, 1.5}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.8}, {Of: peerWeft, To: peerTestpmd, Least: 1.5}},
 			false,
 		},
 		{"128", "128-byte frames", among(port(128), peerWeft, peerOVS, peerTestpmd), nil, false},
 		{"512", "512-byte frames", among(port(512), peerWeft, peerOVS, peerTestpmd), nil, false},
 		{
 			"1500", "1500-byte frames", among(port(1500), peerWeft, peerOVS, peerTestpmd),
-			[]bar{{peerWeft, peerOVS, 1.8}, {peerWeft, peerTestpmd, 1.5}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.8}, {Of: peerWeft, To: peerTestpmd, Least: 1.5}},
 			true,
 		},
 		// Longer than a guest's buffer of 2 KiB, so that each frame takes five of them.
 		{
 			"9000", "9000-byte frames, over five mergeable buffers each", among(port(9000), peerWeft, peerOVS, peerTestpmd),
-			[]bar{{peerWeft, peerOVS, 1.8}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.8}},
 			false,
 		},
 	}
@@ -146,13 +149,13 @@ func flowScenarios() []scenario {
 	return []scenario{
 		{
 			"flows-1k", "1,000 flows, a /32 rule for each and direction", among(flows(1000, 0), peerWeft, peerOVS),
-			[]bar{{peerWeft, peerOVS, 1.5}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.5}},
 			false,
 		},
 		{
 			"flows-100k", "100,000 flows, a /32 rule for each and direction",
 			append(among(flows(100_000, 0), peerWeft, peerOVS), contender{"weft, 10 flows", peerWeft, flows(10, 0)}),
-			[]bar{{peerWeft, peerOVS, 10}, {peerWeft, "weft, 10 flows", 0.5}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 10}, {Of: peerWeft, To: "weft, 10 flows", Least: 0.5}},
 			true,
 		},
 		// A cache is sized for a million flows when asked; what is lost without shows beside.
@@ -160,15 +163,15 @@ func flowScenarios() []scenario {
 			{"weft, large cache", peerWeft, flows(1_000_000, 1<<21)},
 			{"weft, default cache", peerWeft, flows(1_000_000, 0)},
 			{"weft, 10 flows", peerWeft, flows(10, 0)},
-		}, []bar{{"weft, large cache", "weft, 10 flows", 1. / 3}}, false},
+		}, []bar{{Of: "weft, large cache", To: "weft, 10 flows", Least: 1. / 3}}, false},
 		{
 			"acl", "an ACL of 1,000 rules of mixed masks, 10,000 flows", among(acl, peerWeft, peerOVS),
-			[]bar{{peerWeft, peerOVS, 2}},
+			[]bar{{Of: peerWeft, To: peerOVS, Least: 2}},
 			false,
 		},
 		{"changes", "1,000 rule changes a second that have nothing to do with the traffic", []contender{
 			{"weft, changing", peerWeft, changing}, {"weft, asked", peerWeft, asked}, {peerWeft, peerWeft, flows(1000, 0)},
-		}, []bar{{"weft, changing", "weft, asked", 0.9}, {"weft, changing", peerWeft, 0.9}}, false},
+		}, []bar{{Of: "weft, changing", To: "weft, asked", Least: 0.9}, {Of: "weft, changing", To: peerWeft, Least: 0.9}}, false},
 	}
 }
 
