@@ -50,10 +50,19 @@ type Batch struct {
 	tail   int    // where the segments begin that lendTail made last, plus 1; 0: nowhere
 	bytes  uint64 // of the packets received, as they were received
 
+	unfilled  [BatchSize]unfilled
+	nunfilled int
+
 	pkts [BatchSize + MaxClones]Packet
 	segs [MaxSegments]Segment
 
 	mem []byte // (BatchSize+MaxClones) slots
+}
+
+// unfilled is a packet whose window FillWindows has to fill, and from where.
+type unfilled struct {
+	from   Segment
+	packet int
 }
 
 // BatchMemory is how many bytes NewBatch needs.
@@ -70,7 +79,7 @@ func NewBatch(mem []byte) *Batch {
 }
 
 // Reset empties the batch.
-func (b *Batch) Reset() { b.n, b.clones, b.nseg, b.bytes = 0, 0, 0, 0 }
+func (b *Batch) Reset() { b.n, b.clones, b.nseg, b.nunfilled, b.bytes = 0, 0, 0, 0, 0 }
 
 // Len is the number of packets received, clones not counted.
 func (b *Batch) Len() int { return b.n }
@@ -91,22 +100,21 @@ func (b *Batch) Segments(p *Packet) []Segment { return b.segs[p.seg : p.seg+p.ns
 func (b *Batch) FreeSegments() []Segment { return b.segs[b.nseg:b.nseg] }
 
 // AddPieces adds a frame that begins skip bytes into pieces, which were appended to FreeSegments, and ends with them: n bytes,
-// at least one. Its first bytes are copied into the window, the rest is lent. The batch must have room (Len below BatchSize).
+// at least one. Its first bytes are copied into the window, most often not before FillWindows; the rest is lent. The batch
+// must have room (Len below BatchSize).
 func (b *Batch) AddPieces(pieces []Segment, skip, n int) {
 	p := b.Add(min(n, WindowSize))
 	at := 0
-	for window := p.Header(); len(window) > 0; at++ {
-		s := pieces[at]
-		if skip >= s.Len() {
-			skip -= s.Len()
-			continue
-		}
-		s = s.after(skip)
-		c := copy(window, s.Bytes())
-		if window, skip = window[c:], 0; c < s.Len() {
-			pieces[at] = s.after(c)
-			break
-		}
+	for ; skip >= pieces[at].Len(); at++ {
+		skip -= pieces[at].Len()
+	}
+	if first := pieces[at].after(skip); first.Len() > int(p.window) {
+		b.unfilled[b.nunfilled] = unfilled{SegmentAt(first.p, uint32(p.window)), b.n - 1}
+		b.nunfilled++
+		prefetchWindow(first.p)
+		pieces[at] = first.after(int(p.window))
+	} else {
+		at += fillWindow(p.Header(), pieces[at:], skip)
 	}
 	if at > 0 {
 		copy(pieces, pieces[at:])
@@ -115,6 +123,31 @@ func (b *Batch) AddPieces(pieces []Segment, skip, n int) {
 	b.nseg += int(p.nseg)
 	b.bytes += uint64(n) - uint64(p.length)
 	p.length = uint32(n)
+}
+
+// fillWindow copies what pieces have from skip on into a window, as far as both go, and takes it from them. It returns how many
+// of them have nothing left.
+func fillWindow(window []byte, pieces []Segment, skip int) (emptied int) {
+	for len(window) > 0 {
+		s := pieces[emptied].after(skip)
+		c := copy(window, s.Bytes())
+		if window, skip = window[c:], 0; c < s.Len() {
+			pieces[emptied] = s.after(c)
+			break
+		}
+		emptied++
+	}
+	return emptied
+}
+
+// FillWindows copies what AddPieces left to be copied: where pieces are far away, their first lines come at the same time, while
+// others are added. To be called before the packets are looked at.
+func (b *Batch) FillWindows() {
+	for i := range b.unfilled[:b.nunfilled] {
+		u := &b.unfilled[i]
+		copy(b.pkts[u.packet].Header(), u.from.Bytes())
+	}
+	b.nunfilled = 0
 }
 
 // AddSegment lends s to p, which must be the packet added last.

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/cpu"
 )
 
 // cut appends b, cut at random places into at most n pieces, to pieces.
@@ -43,6 +45,7 @@ func TestPiecesBecomeFrames(t *testing.T) {
 				t.Fatalf("%d segments are free, of %d that frames do not have", free, MaxSegments-used)
 			}
 		}
+		b.FillWindows()
 		b.PrefetchSegments()
 		if b.Len() != len(frames) || b.Bytes() != uint64(bytesIn) {
 			t.Fatalf("%d frames of %d bytes, not %d of %d", b.Len(), b.Bytes(), len(frames), bytesIn)
@@ -66,6 +69,7 @@ func TestClonesLeaveThePiecesAlone(t *testing.T) {
 		b := NewBatch(nil)
 		f := frame(n)
 		b.AddPieces(cut(b.FreeSegments(), f, 5, rng), 0, n)
+		b.FillWindows()
 		free := b.SegmentsFree()
 		if _, ok := b.Clone(0); !ok {
 			t.Fatal("no room for a clone")
@@ -76,6 +80,42 @@ func TestClonesLeaveThePiecesAlone(t *testing.T) {
 		}
 		if !bytes.Equal(whole(b, b.Packet(0)), f) {
 			t.Errorf("frame of %d came out changed", n)
+		}
+	}
+}
+
+// TestFramesAreSpread copies frames of every kind to pieces of every kind, by both loops, and looks at every byte around them.
+func TestFramesAreSpread(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	from, to := make([]byte, 1<<16), make([]byte, 1<<16)
+	for round := range 20_000 {
+		b := NewBatch(nil)
+		n := MinFrame + rng.IntN(700)
+		if rng.IntN(3) == 0 {
+			n = MinFrame + rng.IntN(20_000)
+		}
+		f := frame(n)
+		f[0] = byte(round)
+		// Other frames' segments behind, and the frame itself at any alignment.
+		at := rng.IntN(64)
+		copy(from[at:], f)
+		b.AddPieces(cut(b.FreeSegments(), from[at:at+n], 1+rng.IntN(8), rng), 0, n)
+		for b.Len() < BatchSize && rng.IntN(64) > 0 {
+			b.AddSegment(b.Add(MinFrame), SegmentOf(from[:1+rng.IntN(3000)]))
+		}
+		b.FillWindows()
+		clear(to[:n+200])
+		start, skip := rng.IntN(64), rng.IntN(64)
+		room := to[start : start+skip+n+rng.IntN(64)]
+		dst := cut(nil, room, 1+rng.IntN(8), rng)
+		for skip > dst[0].Len() {
+			skip -= dst[0].Len()
+			dst, start = dst[1:], start+dst[0].Len()
+		}
+		b.spread(dst, skip, b.Packet(0), cpu.X86.HasAVX && round%2 == 0)
+		want := append(make([]byte, start+skip), f...)
+		if !bytes.Equal(to[:len(want)], want) || !bytes.Equal(to[len(want):n+200], make([]byte, n+200-len(want))) {
+			t.Fatalf("round %d: a frame of %d bytes at %d came out changed, or beside its place", round, n, start+skip)
 		}
 	}
 }

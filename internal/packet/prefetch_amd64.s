@@ -22,3 +22,10 @@ line:
 	JNZ  piece
 done:
 	RET
+
+// func prefetchWindow(p unsafe.Pointer)
+TEXT ·prefetchWindow(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 (const_WindowSize-1)(AX)
+	RET

@@ -1,10 +1,17 @@
 package packet
 
-// PrefetchSegments asks for all that is lent to the batch's packets, into the second-level cache: it comes while the packets
-// are looked up, and not when it is copied. This reads nothing, and never faults.
-func (b *Batch) PrefetchSegments() { prefetch(&b.segs[0], b.nseg) }
+import "unsafe"
+
+// PrefetchSegments asks for what is copied first of all that is lent to the batch's packets; Spread asks for the rest. This
+// reads nothing, and never faults.
+func (b *Batch) PrefetchSegments() { prefetch(&b.segs[0], min(b.nseg, lead)) }
 
 // prefetch asks for the cache lines of n segments.
 //
 //go:noescape
 func prefetch(first *Segment, n int)
+
+// prefetchWindow asks for the first and the last line of a window at p.
+//
+//go:noescape
+func prefetchWindow(p unsafe.Pointer)

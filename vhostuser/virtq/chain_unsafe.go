@@ -25,10 +25,46 @@ func (r *Ring) walk(c *chain, first *buffer, direction uint16) bool {
 		c.total += int(first.len)
 		return true
 	}
-	if r.packed {
+	switch {
+	case r.packed:
 		return r.walkPacked(c, first, direction)
+	case r.walkOrdinary(c, first, direction):
+		return true
 	}
 	return r.walkSplit(c, first, direction)
+}
+
+// walkOrdinary is walk for what most chains of a split ring are: descriptors of its own table, each mapped in one piece. If one
+// is not, or breaks a rule, it forgets what it read, and adds nothing.
+func (r *Ring) walkOrdinary(c *chain, first *buffer, direction uint16) bool {
+	addr, n, flags, next := first.addr, uint64(first.len), first.flags, first.next
+	pieces, total := c.pieces, c.total
+	g := r.memory.around(addr)
+	for range min(int(r.size), maxSteps) {
+		if addr-g.GPA >= g.Size {
+			g = r.memory.around(addr)
+		}
+		off := addr - g.GPA
+		if flags&(descIndirect|descWrite) != direction || off >= g.Size || n > g.Size-off || n == 0 || len(pieces) == cap(pieces) {
+			return false
+		}
+		// SAFETY: off+n lies inside the mapping of Size bytes at Base.
+		pieces = append(pieces, packet.SegmentAt(unsafe.Add(g.Base, off), uint32(n)))
+		total += int(n)
+		if flags&descNext == 0 {
+			c.pieces, c.total = pieces, total
+			return true
+		}
+		if next > r.mask {
+			return false
+		}
+		// SAFETY: next < size, so the descriptor lies inside the table, where 16 bytes are readable.
+		d := unsafe.Add(r.desc, uintptr(next)*descSize)
+		addr = *(*uint64)(d)
+		rest := *(*uint64)(unsafe.Add(d, 8))
+		n, flags, next = uint64(uint32(rest)), uint16(rest>>32), uint16(rest>>48)
+	}
+	return false
 }
 
 // walkSplit is walk for a split ring, but for plain buffers.

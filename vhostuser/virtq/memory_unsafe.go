@@ -72,6 +72,16 @@ func (m *Memory) translate(gpa uint64, n uint32) unsafe.Pointer {
 	return nil
 }
 
+// around is the region in which an address is, any if there is none.
+func (m *Memory) around(gpa uint64) *Region {
+	for i := range m.regions {
+		if gpa-m.regions[i].GPA < m.regions[i].Size {
+			return &m.regions[i]
+		}
+	}
+	return &m.regions[0]
+}
+
 // split appends the pieces of n bytes at gpa to out, one for each region that they cross, as many as out has capacity for.
 // It fails when a byte is not mapped. Regions that are neighbours for the guest need not be neighbours here.
 func (m *Memory) split(out []packet.Segment, gpa uint64, n uint32) ([]packet.Segment, bool) {

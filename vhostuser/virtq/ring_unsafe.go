@@ -341,17 +341,16 @@ func (r *Ring) writeHeader(d unsafe.Pointer, n int) {
 	}
 }
 
-// fill writes a virtio-net header for one buffer and p's frame to d, where there is room for both.
-func (r *Ring) fill(d unsafe.Pointer, b *packet.Batch, p *packet.Packet) {
+// fill writes a virtio-net header for one buffer and p's frame to buf, in which there is room for both.
+func (r *Ring) fill(buf *buffer, b *packet.Batch, p *packet.Packet) {
+	d := buf.pointer()
 	r.writeHeader(d, 1)
-	// SAFETY: the caller checked that headerLen+p.Len() bytes are mapped at d.
-	d = unsafe.Add(d, r.headerLen)
-	n := copy(unsafe.Slice((*byte)(d), p.HeaderLen()), p.Header())
-	if p.Linear() {
+	if !p.Linear() {
+		r.chain[0] = buf.after(0)
+		b.Spread(r.chain[:1], r.headerLen, p)
 		return
 	}
-	for _, s := range b.Segments(p) {
-		d = unsafe.Add(d, n)
-		n = copy(unsafe.Slice((*byte)(d), s.Len()), s.Bytes())
-	}
+	// SAFETY: the caller checked that headerLen+p.Len() bytes are mapped at d.
+	d = unsafe.Add(d, r.headerLen)
+	copy(unsafe.Slice((*byte)(d), p.HeaderLen()), p.Header())
 }

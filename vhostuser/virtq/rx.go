@@ -78,6 +78,7 @@ func (q *RxQueue) Receive(b *packet.Batch) int {
 	if r.begin(); r.free > 0 {
 		r.ahead.asked = 0
 		q.take(r, b, r.stage(0, burst, false))
+		b.FillWindows()
 		b.PrefetchSegments()
 	}
 	if r.broken {

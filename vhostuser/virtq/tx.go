@@ -77,7 +77,7 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 		}
 		buf := &r.bufs[t.next]
 		if need := r.headerLen + p.Len(); buf.plain(descWrite) && need <= int(buf.len) {
-			r.fill(buf.pointer(), b, p)
+			r.fill(buf, b, p)
 			r.put(t.taken, buf, uint32(need))
 			t.next++
 			t.taken++

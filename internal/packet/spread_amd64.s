@@ -1,0 +1,164 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+// COPY64 and COPY128 copy so many bytes from SI to DI, which COPY128 moves on behind them.
+#define COPY64_SSE \
+	MOVOU (SI), X0; \
+	MOVOU 16(SI), X1; \
+	MOVOU 32(SI), X2; \
+	MOVOU 48(SI), X3; \
+	MOVOU X0, (DI); \
+	MOVOU X1, 16(DI); \
+	MOVOU X2, 32(DI); \
+	MOVOU X3, 48(DI)
+
+#define COPY128_SSE \
+	COPY64_SSE; \
+	MOVOU 64(SI), X4; \
+	MOVOU 80(SI), X5; \
+	MOVOU 96(SI), X6; \
+	MOVOU 112(SI), X7; \
+	MOVOU X4, 64(DI); \
+	MOVOU X5, 80(DI); \
+	MOVOU X6, 96(DI); \
+	MOVOU X7, 112(DI); \
+	ADDQ $128, SI; \
+	ADDQ $128, DI
+
+#define COPY64_AVX \
+	VMOVDQU (SI), Y0; \
+	VMOVDQU 32(SI), Y1; \
+	VMOVDQU Y0, (DI); \
+	VMOVDQU Y1, 32(DI)
+
+#define COPY128_AVX \
+	VMOVDQU (SI), Y0; \
+	VMOVDQU 32(SI), Y1; \
+	VMOVDQU 64(SI), Y2; \
+	VMOVDQU 96(SI), Y3; \
+	VMOVDQU Y0, (DI); \
+	VMOVDQU Y1, 32(DI); \
+	VMOVDQU Y2, 64(DI); \
+	VMOVDQU Y3, 96(DI); \
+	ADDQ $128, SI; \
+	ADDQ $128, DI
+
+// A step of a short copy: size bytes through reg, if DX has them. Its bits are the sizes that remain.
+#define STEP(size, move, reg, next) \
+	TESTQ $size, DX; \
+	JZ    next; \
+	move  (SI), reg; \
+	move  reg, (DI); \
+	ADDQ  $size, SI; \
+	ADDQ  $size, DI; \
+next:
+
+// SPREAD is the body of both spreads, which copies chunks: what is left of a piece, or of the segment, whichever is less. From
+// 128 bytes on it copies as many up to the next line of the destination, and the last 128 bytes, as come to that, and some of
+// them twice. SI is where the next byte comes from, with CX bytes there, and DI where it goes to, with
+// room for R8. R10 is the segment that follows, of R11 that are left of the frame, and BX of the batch. R9 is the piece being
+// written. R12 leads from SI to the segment that is asked for.
+#define SPREAD(COPY64, COPY128) \
+	MOVQ dst+0(FP), R9; \
+	MOVQ skip+8(FP), R13; \
+	MOVQ head+16(FP), SI; \
+	MOVQ n+24(FP), CX; \
+	MOVQ src+32(FP), R10; \
+	MOVQ segments+40(FP), R11; \
+	MOVQ following+48(FP), BX; \
+	MOVQ Segment_p(R9), DI; \
+	MOVL Segment_n(R9), R8; \
+	ADDQ R13, DI; \
+	SUBQ R13, R8; \
+	XORL R12, R12; \
+chunk: \
+	MOVQ CX, DX; \
+	CMPQ R8, DX; \
+	CMOVQLT R8, DX; \
+	SUBQ DX, CX; \
+	SUBQ DX, R8; \
+	CMPQ DX, $128; \
+	JLT  short; \
+	TESTQ $63, DI; \
+	JZ   aligned; \
+	COPY64; \
+	MOVQ DI, AX; \
+	NEGQ AX; \
+	ANDQ $63, AX; \
+	ADDQ AX, SI; \
+	ADDQ AX, DI; \
+	SUBQ AX, DX; \
+aligned: \
+	SUBQ $128, DX; \
+	JLT  tail; \
+loop: \
+	PREFETCHT1 (SI)(R12*1); \
+	PREFETCHT1 64(SI)(R12*1); \
+	COPY128; \
+	SUBQ $128, DX; \
+	JGE  loop; \
+	CMPQ DX, $-128; \
+	JEQ  copied; \
+tail: \
+	PREFETCHT1 (SI)(R12*1); \
+	PREFETCHT1 64(SI)(R12*1); \
+	ADDQ DX, SI; \
+	ADDQ DX, DI; \
+	COPY128; \
+copied: \
+	TESTQ CX, CX; \
+	JNZ  room; \
+	DECQ R11; \
+	JLT  done; \
+	MOVQ Segment_p(R10), SI; \
+	MOVL Segment_n(R10), CX; \
+	XORL R12, R12; \
+	DECQ BX; \
+	CMPQ BX, $const_lead; \
+	JLT  next; \
+	MOVQ (const_lead*Segment__size+Segment_p)(R10), R12; \
+	PREFETCHT1 (R12); \
+	SUBQ SI, R12; \
+next: \
+	ADDQ $Segment__size, R10; \
+room: \
+	TESTQ R8, R8; \
+	JNZ  chunk; \
+	ADDQ $Segment__size, R9; \
+	MOVQ Segment_p(R9), DI; \
+	MOVL Segment_n(R9), R8; \
+	JMP  chunk; \
+short: \
+	TESTQ $64, DX; \
+	JZ   below64; \
+	COPY64; \
+	ADDQ $64, SI; \
+	ADDQ $64, DI; \
+below64: \
+	TESTQ $32, DX; \
+	JZ   below32; \
+	MOVOU (SI), X0; \
+	MOVOU 16(SI), X1; \
+	MOVOU X0, (DI); \
+	MOVOU X1, 16(DI); \
+	ADDQ $32, SI; \
+	ADDQ $32, DI; \
+below32: \
+	STEP(16, MOVOU, X0, below16) \
+	STEP(8, MOVQ, AX, below8) \
+	STEP(4, MOVL, AX, below4) \
+	STEP(2, MOVW, AX, below2) \
+	STEP(1, MOVB, AX, below1) \
+	JMP  copied; \
+done:
+
+// func spreadSSE(dst *Segment, skip int, head unsafe.Pointer, n int, src *Segment, segments, following int)
+TEXT ·spreadSSE(SB), NOSPLIT, $0-56
+	SPREAD(COPY64_SSE, COPY128_SSE)
+	RET
+
+// func spreadAVX(dst *Segment, skip int, head unsafe.Pointer, n int, src *Segment, segments, following int)
+TEXT ·spreadAVX(SB), NOSPLIT, $0-56
+	SPREAD(COPY64_AVX, COPY128_AVX)
+	VZEROUPPER
+	RET

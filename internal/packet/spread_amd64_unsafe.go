@@ -1,0 +1,44 @@
+package packet
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
+
+// lead is how many segments before it is copied what a segment has is asked for, into the second-level cache: some 80 KB with
+// frames of 9000 bytes. Far more would push out of that cache what is needed first, less comes too late where memory is far.
+const lead = 40
+
+// Spread copies p's frame over the pieces in dst, from skip bytes into the first one on. They must have room for it.
+//
+// The frame's segments are read while others may write to them; a byte may be read twice, and what it is then is copied.
+func (b *Batch) Spread(dst []Segment, skip int, p *Packet) { b.spread(dst, skip, p, cpu.X86.HasAVX) }
+
+// spread is Spread with or without AVX.
+func (b *Batch) spread(dst []Segment, skip int, p *Packet, avx bool) {
+	head := p.Header()
+	from, following := &b.segs[min(p.seg, MaxSegments-1)], b.nseg-int(p.seg)
+	// SAFETY: dst has room for the frame by the caller's promise; its segments are followed in segs by the batch's others, of
+	// which addresses alone are read.
+	if avx {
+		spreadAVX(&dst[0], skip, unsafe.Pointer(unsafe.SliceData(head)), len(head), from, int(p.nseg), following)
+	} else {
+		spreadSSE(&dst[0], skip, unsafe.Pointer(unsafe.SliceData(head)), len(head), from, int(p.nseg), following)
+	}
+}
+
+// spreadAVX copies n bytes from head on, and those of the segments from src on, to the pieces from dst on but the first skip
+// bytes. So many segments of the batch follow src, itself counted. While it copies a segment, it asks for the one that is
+// lead places behind it, line by line. Nothing that the frame does not have is written, within a frame bytes may be written
+// twice.
+//
+// SAFETY: the pieces have room for all of it, and all are mapped.
+//
+//go:noescape
+func spreadAVX(dst *Segment, skip int, head unsafe.Pointer, n int, src *Segment, segments, following int)
+
+// spreadSSE is spreadAVX for processors that have no AVX, or whose operating system does not keep its registers.
+//
+//go:noescape
+func spreadSSE(dst *Segment, skip int, head unsafe.Pointer, n int, src *Segment, segments, following int)
