@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// lead is how many segments before it is copied what a segment has is asked for, into the second-level cache: some 80 KB with
+// lead is how many segments before it is copied what a segment has is asked for, into the second-level cache: some 60 KB with
 // frames of 9000 bytes. Far more would push out of that cache what is needed first, less comes too late where memory is far.
-const lead = 40
+const lead = 32
 
 // Spread copies p's frame over the pieces in dst, from skip bytes into the first one on. They must have room for it.
 //

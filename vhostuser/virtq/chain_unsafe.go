@@ -1,6 +1,7 @@
 package virtq
 
 import (
+	"math"
 	"unsafe"
 
 	"weft/internal/packet"
@@ -37,34 +38,49 @@ func (r *Ring) walk(c *chain, first *buffer, direction uint16) bool {
 // walkOrdinary is walk for what most chains of a split ring are: descriptors of its own table, each mapped in one piece. If one
 // is not, or breaks a rule, it forgets what it read, and adds nothing.
 func (r *Ring) walkOrdinary(c *chain, first *buffer, direction uint16) bool {
-	addr, n, flags, next := first.addr, uint64(first.len), first.flags, first.next
-	pieces, total := c.pieces, c.total
-	g := r.memory.around(addr)
-	for range min(int(r.size), maxSteps) {
-		if addr-g.GPA >= g.Size {
-			g = r.memory.around(addr)
-		}
-		off := addr - g.GPA
-		if flags&(descIndirect|descWrite) != direction || off >= g.Size || n > g.Size-off || n == 0 || len(pieces) == cap(pieces) {
-			return false
-		}
-		// SAFETY: off+n lies inside the mapping of Size bytes at Base.
-		pieces = append(pieces, packet.SegmentAt(unsafe.Add(g.Base, off), uint32(n)))
-		total += int(n)
-		if flags&descNext == 0 {
-			c.pieces, c.total = pieces, total
+	had := len(c.pieces)
+	out := c.pieces[had:min(cap(c.pieces), had+int(r.size))]
+	addr, rest := first.addr, uint64(first.len)|uint64(first.flags)<<32|uint64(first.next)<<48
+	for n, total, ended := 0, 0, false; ; {
+		var added, more int
+		added, more, addr, rest, ended = r.walkRegion(r.memory.around(addr), out[n:], addr, rest, direction)
+		n, total = n+added, total+more
+		if ended {
+			c.pieces, c.total = c.pieces[:had+n], c.total+total
 			return true
 		}
-		if next > r.mask {
+		if added == 0 {
 			return false
+		}
+	}
+}
+
+// walkRegion turns descriptors into pieces, from one on that was read as two words, as far as they are ordinary, in one region,
+// and there is room. It returns how many these are, of how many bytes, and the one behind them unless the chain ended.
+func (r *Ring) walkRegion(g *Region, pieces []packet.Segment, addr, rest uint64, direction uint16) (
+	n, total int, nextAddr, nextRest uint64, ended bool,
+) {
+	for n < len(pieces) {
+		length, off := rest&math.MaxUint32, addr-g.GPA
+		if uint16(rest>>32)&(descIndirect|descWrite) != direction || off >= g.Size || length > g.Size-off || length == 0 {
+			break
+		}
+		// SAFETY: off+length lies inside the mapping of Size bytes at Base.
+		pieces[n] = packet.SegmentAt(unsafe.Add(g.Base, off), uint32(length))
+		n++
+		total += int(length)
+		if rest&(descNext<<32) == 0 {
+			return n, total, 0, 0, true
+		}
+		next := uint16(rest >> 48)
+		if next > r.mask {
+			break
 		}
 		// SAFETY: next < size, so the descriptor lies inside the table, where 16 bytes are readable.
 		d := unsafe.Add(r.desc, uintptr(next)*descSize)
-		addr = *(*uint64)(d)
-		rest := *(*uint64)(unsafe.Add(d, 8))
-		n, flags, next = uint64(uint32(rest)), uint16(rest>>32), uint16(rest>>48)
+		addr, rest = *(*uint64)(d), *(*uint64)(unsafe.Add(d, 8))
 	}
-	return false
+	return n, total, addr, rest, false
 }
 
 // walkSplit is walk for a split ring, but for plain buffers.

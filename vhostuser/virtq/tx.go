@@ -142,29 +142,28 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet, left int) 
 		return r.scatterChains(t, b, p)
 	}
 	r.spread(pieces, b, p, len(pieces))
-	last := len(pieces) - 1
-	for i := range last {
-		buf := &r.bufs[t.next+i]
-		r.put(t.taken+i, buf, buf.len)
-		need -= int(buf.len)
+	bufs, rest := r.bufs[t.next:], uint32(need)
+	for i := range bufs[:len(pieces)] {
+		n := min(rest, bufs[i].len)
+		r.put(t.taken+i, &bufs[i], n)
+		rest -= n
 	}
-	r.put(t.taken+last, &r.bufs[t.next+last], uint32(need))
 	t.delivered(p, len(pieces))
 	return true
 }
 
 // plainPieces are the staged buffers that need bytes go to: none when there are too few, or one of them is not plain.
 func (r *Ring) plainPieces(t *txBurst, need int) (pieces []packet.Segment, plain bool) {
-	n := 0
-	for i := t.next; i < t.staged; i++ {
-		buf := &r.bufs[i]
+	bufs := r.bufs[t.next:t.staged]
+	chain := r.chain[:len(bufs)]
+	for i := range chain {
+		buf := &bufs[i]
 		if !buf.plain(descWrite) || buf.len == 0 {
 			return nil, false
 		}
-		r.chain[n] = buf.after(0)
-		n++
+		chain[i] = buf.after(0)
 		if need -= int(buf.len); need <= 0 {
-			return r.chain[:n], true
+			return chain[:i+1], true
 		}
 	}
 	return nil, true
