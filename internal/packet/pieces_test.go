@@ -62,6 +62,20 @@ func TestPiecesBecomeFrames(t *testing.T) {
 	}
 }
 
+// TestAResetBatchOwesNoWindows: frames of a burst that was cut short do not come into the next one's windows.
+func TestAResetBatchOwesNoWindows(t *testing.T) {
+	b := NewBatch(nil)
+	lost := frame(3000)
+	b.AddPieces(append(b.FreeSegments(), SegmentOf(lost)), 0, len(lost))
+	b.Reset()
+	f := frame(WindowSize)
+	clear(f[20:])
+	copy(b.Add(len(f)).Header(), f)
+	if b.FillWindows(); !bytes.Equal(whole(b, b.Packet(0)), f) {
+		t.Error("a frame of the burst before came into a window")
+	}
+}
+
 // TestClonesLeaveThePiecesAlone: what clones borrowed is free again after them, what the last frame borrowed is not.
 func TestClonesLeaveThePiecesAlone(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))

@@ -1,7 +1,7 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// COPY64 and COPY128 copy so many bytes from SI to DI, which COPY128 moves on behind them.
+// COPY64 copies 64 bytes from SI to DI, COPY128 128, and moves SI and DI on behind them.
 #define COPY64_SSE \
 	MOVOU (SI), X0; \
 	MOVOU 16(SI), X1; \
@@ -44,20 +44,22 @@
 	ADDQ $128, DI
 
 // A step of a short copy: size bytes through reg, if DX has them. Its bits are the sizes that remain.
-#define STEP(size, move, reg, next) \
+#define STEP(size, move, reg, below) \
 	TESTQ $size, DX; \
-	JZ    next; \
+	JZ    below; \
 	move  (SI), reg; \
 	move  reg, (DI); \
 	ADDQ  $size, SI; \
 	ADDQ  $size, DI; \
-next:
+below:
 
-// SPREAD is the body of both spreads, which copies chunks: what is left of a piece, or of the segment, whichever is less. From
-// 128 bytes on it copies as many up to the next line of the destination, and the last 128 bytes, as come to that, and some of
-// them twice. SI is where the next byte comes from, with CX bytes there, and DI where it goes to, with
-// room for R8. R10 is the segment that follows, of R11 that are left of the frame, and BX of the batch. R9 is the piece being
-// written. R12 leads from SI to the segment that is asked for.
+// SPREAD is the body of both spreads. It copies chunks: what is left of a piece, or of the segment, whichever is less. One of 128
+// bytes or more is copied in three parts, which overlap: 64 bytes, of which those up to the destination's next line count; 128
+// at a time; and the chunk's last 128, which begin inside the chunk, as it has so many.
+//
+// SI is where the next byte comes from, with CX bytes there, and DI where it goes to, with room for R8. R10 is the segment that
+// follows, of R11 that are left of the frame, and BX of the batch. R9 is the piece being written. R12 leads from SI to the segment
+// that is asked for.
 #define SPREAD(COPY64, COPY128) \
 	MOVQ dst+0(FP), R9; \
 	MOVQ skip+8(FP), R13; \
@@ -115,11 +117,11 @@ copied: \
 	XORL R12, R12; \
 	DECQ BX; \
 	CMPQ BX, $const_lead; \
-	JLT  next; \
+	JLT  alone; \
 	MOVQ (const_lead*Segment__size+Segment_p)(R10), R12; \
 	PREFETCHT1 (R12); \
 	SUBQ SI, R12; \
-next: \
+alone: \
 	ADDQ $Segment__size, R10; \
 room: \
 	TESTQ R8, R8; \

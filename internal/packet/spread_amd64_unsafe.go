@@ -10,7 +10,8 @@ import (
 // frames of 9000 bytes. Far more would push out of that cache what is needed first, less comes too late where memory is far.
 const lead = 32
 
-// Spread copies p's frame over the pieces in dst, from skip bytes into the first one on. They must have room for it.
+// Spread copies p's frame over the pieces in dst, from skip bytes into the first one on, at most all of its bytes. They must have
+// room for the frame.
 //
 // The frame's segments are read while others may write to them; a byte may be read twice, and what it is then is copied.
 func (b *Batch) Spread(dst []Segment, skip int, p *Packet) { b.spread(dst, skip, p, cpu.X86.HasAVX) }

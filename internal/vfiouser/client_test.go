@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -444,7 +445,14 @@ func TestServerServesOneClientAfterAnother(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
 	go func() { over <- ServePath(ctx, path, dev, Options{Log: testLog(t)}) }()
-	until(t, "the socket", func() bool { _, err := os.Lstat(path); return err == nil })
+	// The file alone does not tell: between bind and listen connections are refused, as they are when a server is dead.
+	until(t, "the server", func() bool {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
 	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket's mode is %v, %v", info.Mode(), err)
 	}

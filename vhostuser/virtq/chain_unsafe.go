@@ -8,7 +8,8 @@ import (
 )
 
 // maxSteps bounds the descriptors of one chain that are read, so that a hostile guest cannot buy much time with one
-// frame. It is twice what a batch can carry; a longer chain costs its frame.
+// frame. It is twice what a batch can carry; a longer chain costs its frame. What walkOrdinary gives up on is read again, after
+// at most maxChain descriptors.
 const maxSteps = 2 * maxChain
 
 // chain is what walk gathers: the buffers of one descriptor chain, or of several.
@@ -35,9 +36,12 @@ func (r *Ring) walk(c *chain, first *buffer, direction uint16) bool {
 	return r.walkSplit(c, first, direction)
 }
 
-// walkOrdinary is walk for what most chains of a split ring are: descriptors of its own table, each mapped in one piece. If one
-// is not, or breaks a rule, it forgets what it read, and adds nothing.
+// walkOrdinary is walk for what most chains of several descriptors are in a split ring: all in its own table, each mapped in one
+// piece. If one is not, breaks a rule, or has no room, it forgets what it read, and adds nothing.
 func (r *Ring) walkOrdinary(c *chain, first *buffer, direction uint16) bool {
+	if first.at == 0 {
+		return false
+	}
 	had := len(c.pieces)
 	out := c.pieces[had:min(cap(c.pieces), had+int(r.size))]
 	addr, rest := first.addr, uint64(first.len)|uint64(first.flags)<<32|uint64(first.next)<<48
@@ -56,7 +60,8 @@ func (r *Ring) walkOrdinary(c *chain, first *buffer, direction uint16) bool {
 }
 
 // walkRegion turns descriptors into pieces, from one on that was read as two words, as far as they are ordinary, in one region,
-// and there is room. It returns how many these are, of how many bytes, and the one behind them unless the chain ended.
+// and there is room. It returns how many these are, of how many bytes, and the one behind them unless the chain ended; none if
+// there cannot be one behind them.
 func (r *Ring) walkRegion(g *Region, pieces []packet.Segment, addr, rest uint64, direction uint16) (
 	n, total int, nextAddr, nextRest uint64, ended bool,
 ) {
@@ -74,7 +79,7 @@ func (r *Ring) walkRegion(g *Region, pieces []packet.Segment, addr, rest uint64,
 		}
 		next := uint16(rest >> 48)
 		if next > r.mask {
-			break
+			return 0, 0, 0, 0, false
 		}
 		// SAFETY: next < size, so the descriptor lies inside the table, where 16 bytes are readable.
 		d := unsafe.Add(r.desc, uintptr(next)*descSize)

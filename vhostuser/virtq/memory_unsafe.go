@@ -72,7 +72,7 @@ func (m *Memory) translate(gpa uint64, n uint32) unsafe.Pointer {
 	return nil
 }
 
-// around is the region in which an address is, any if there is none.
+// around is the region in which an address is, any if there is none. There are regions.
 func (m *Memory) around(gpa uint64) *Region {
 	for i := range m.regions {
 		if gpa-m.regions[i].GPA < m.regions[i].Size {
