@@ -19,10 +19,10 @@
 // # What a guest may do
 //
 // Everything in guest memory may change at any time and hold anything. Hence: an index or descriptor is read once, into
-// memory of ours, then bounded, then used; addresses are translated through [Memory], which only knows mapped ranges; a
-// chain is walked for a bounded number of steps. A guest that breaks the ring's rules breaks that ring only: it stops,
-// [Ring.Err] says why, and the queue stays silent until a new ring is attached. A buffer that is well-formed but holds no
-// forwardable frame costs a counted drop.
+// memory of ours, then bounded, then used (or read anew, when all that was read is forgotten); addresses are translated
+// through [Memory], which only knows mapped ranges; a chain is walked for a bounded number of steps. A guest that breaks the
+// ring's rules breaks that ring only: it stops, [Ring.Err] says why, and the queue stays silent until a new ring is attached.
+// A buffer that is well-formed but holds no forwardable frame costs a counted drop.
 //
 // Assumed of the caller: ring areas and regions stay mapped until a PMD quiescent point after Detach; the mapping may
 // fault with SIGBUS when a front end truncates its memory file, which the PMD thread survives (package pmd).
