@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"weft/benchmarks/rig"
+	"weft/internal/e2e/daemon"
 	"weft/internal/e2e/host"
 	"weft/internal/e2e/ovs"
 	"weft/internal/e2e/testpmd"
@@ -86,7 +87,7 @@ func compare(ctx context.Context, o *options) error {
 	if err := host.Install(ctx, log, needs(chosen)...); err != nil {
 		return err
 	}
-	if err := host.ReserveHugepages(g, testpmd.MemoryMB+ovs.MemoryMB+64); err != nil {
+	if err := host.ReserveHugepages(g, testpmd.MemoryMB+ovs.MemoryMB+daemon.HugepagesMB); err != nil {
 		return err
 	}
 	prober := rig.TryProber(o.LoadCPU, o.SwitchCPU)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"weft/benchmarks/rig"
+	"weft/internal/e2e/daemon"
 	"weft/internal/e2e/host"
 	"weft/internal/e2e/ovs"
 	"weft/internal/sys"
@@ -140,7 +141,7 @@ func stress(ctx context.Context, o *options) error {
 		g.Close()
 		_ = os.RemoveAll(dir)
 	}()
-	megabytes := guestMemoryMB
+	megabytes := guestMemoryMB + daemon.HugepagesMB
 	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.ovs }) {
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 		if err := host.Install(ctx, log, host.OVS); err != nil {

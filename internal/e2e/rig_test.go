@@ -147,10 +147,10 @@ func (r *rig) must(err error) {
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 func (r *rig) binary() string          { return filepath.Join(shared.dir, "weft") }
 
-// needTestpmd reserves hugepages for so many MiB of testpmd memory; it reports whether there are any.
+// needTestpmd reserves hugepages for so many MiB of testpmd memory beside weft's; it reports whether there are any.
 func (r *rig) needTestpmd(mb int) (hugepages bool) {
 	r.t.Helper()
-	if err := host.ReserveHugepages(r.group, mb+64); err != nil {
+	if err := host.ReserveHugepages(r.group, mb+daemon.HugepagesMB); err != nil {
 		r.t.Logf("testpmd goes without hugepages: %v", err)
 		return false
 	}

@@ -15,6 +15,11 @@ import (
 	"weft/internal/e2e/host"
 )
 
+// HugepagesMB is what one PMD thread takes of the machine's hugepages, if it can, for the flow cache of one bridge: some
+// 66 MiB at the default size, most of it reserved and not touched. Who reserves hugepages for a peer adds this, or the
+// two take them from each other.
+const HugepagesMB = 96
+
 // Config says which daemon to run.
 type Config struct {
 	Name    string // for the log file

@@ -21,7 +21,6 @@ const (
 	wireDevice     = "weft-wire"
 	metricsAddress = "127.0.0.1:9471"
 	guestMemoryMB  = 256
-	switchMemoryMB = 64 // caches of the PMD threads
 	bootLimit      = 2 * time.Minute
 )
 
@@ -96,11 +95,11 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	d.step("guest: Linux %s with our own init", d.image.Version)
-	if err := host.ReserveHugepages(d.group, 2*guestMemoryMB+switchMemoryMB); err != nil {
+	if err := host.ReserveHugepages(d.group, 2*guestMemoryMB+daemon.HugepagesMB); err != nil {
 		d.step("no hugepages, going on with ordinary memory: %v", err)
 	} else {
 		d.hugepages = true
-		d.step("hugepages: %d MiB are free for guests and switch", 2*guestMemoryMB+switchMemoryMB)
+		d.step("hugepages: %d MiB are free for guests and switch", 2*guestMemoryMB+daemon.HugepagesMB)
 	}
 	d.step("trying whether a guest boots with KVM")
 	accel, why := vm.ProbeAccel(ctx, d.group, d.image, runDir)
