@@ -23,9 +23,10 @@ const (
 	// SlotSize is the memory behind one packet: headroom, then window.
 	SlotSize = Headroom + MaxWindow
 
-	// MaxSegments is the number of segments that all packets of a batch together may borrow. A receive queue ends the
-	// batch early when the next packet would not fit, and drops a packet that alone needs more.
-	MaxSegments = 128
+	// MaxSegments is the number of segments that all packets of a batch together may borrow: six each, as 9000 bytes in
+	// buffers of 2 KiB take five. A receive queue ends the batch early when the next packet would not fit, and drops a
+	// packet that alone needs more.
+	MaxSegments = 6 * BatchSize
 
 	// MinFrame is the shortest frame that is forwarded: an Ethernet header (IEEE 802.3 §3.1.1, without padding, which
 	// virtual wires do not need).
@@ -47,6 +48,7 @@ type Batch struct {
 	n      int // packets received
 	clones int // clones, placed behind the received packets' slots
 	nseg   int
+	asked  int    // segments that were asked for, the first ones
 	tail   int    // where the segments begin that lendTail made last, plus 1; 0: nowhere
 	bytes  uint64 // of the packets received, as they were received
 
@@ -79,7 +81,7 @@ func NewBatch(mem []byte) *Batch {
 }
 
 // Reset empties the batch.
-func (b *Batch) Reset() { b.n, b.clones, b.nseg, b.nunfilled, b.bytes = 0, 0, 0, 0, 0 }
+func (b *Batch) Reset() { b.n, b.clones, b.nseg, b.asked, b.nunfilled, b.bytes = 0, 0, 0, 0, 0, 0 }
 
 // Len is the number of packets received, clones not counted.
 func (b *Batch) Len() int { return b.n }
@@ -100,8 +102,8 @@ func (b *Batch) Segments(p *Packet) []Segment { return b.segs[p.seg : p.seg+p.ns
 func (b *Batch) FreeSegments() []Segment { return b.segs[b.nseg:b.nseg] }
 
 // AddPieces adds a frame that begins skip bytes into pieces, which were appended to FreeSegments, and ends with them: n bytes,
-// at least one. Its first bytes are copied into the window, most often not before FillWindows; the rest is lent. The batch
-// must have room (Len below BatchSize).
+// at least one. Its first bytes are copied into the window, most often not before FillWindows; the rest is lent, and asked for as
+// PrefetchSegments says. The batch must have room (Len below BatchSize).
 func (b *Batch) AddPieces(pieces []Segment, skip, n int) {
 	p := b.Add(min(n, WindowSize))
 	at := 0
@@ -123,6 +125,7 @@ func (b *Batch) AddPieces(pieces []Segment, skip, n int) {
 	b.nseg += int(p.nseg)
 	b.bytes += uint64(n) - uint64(p.length)
 	p.length = uint32(n)
+	b.PrefetchSegments()
 }
 
 // fillWindow copies what pieces have from skip on into a window, as far as both go, and takes it from them. It returns how many

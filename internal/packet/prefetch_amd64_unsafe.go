@@ -2,9 +2,18 @@ package packet
 
 import "unsafe"
 
-// PrefetchSegments asks for what is copied first of all that is lent to the batch's packets; Spread, if it is used, asks for
-// the rest. This reads nothing, and never faults.
-func (b *Batch) PrefetchSegments() { prefetch(&b.segs[0], min(b.nseg, lead)) }
+// prompt is how many segments of a batch are asked for when it is received, as nothing was copied before. The longer ones
+// while their frames are added: a CPU that asks for too many lines in a row does not wait for all, it forgets some.
+const prompt = 40
+
+// PrefetchSegments asks for what is copied first of all that is lent to the batch's packets, and was not asked for; Spread asks
+// for the rest. This reads nothing, and never faults.
+func (b *Batch) PrefetchSegments() {
+	if n := min(b.nseg, prompt) - b.asked; n > 0 {
+		prefetch(&b.segs[b.asked], n)
+		b.asked += n
+	}
+}
 
 // prefetch asks for the cache lines of n segments.
 //

@@ -58,8 +58,8 @@ below:
 // at a time; and the chunk's last 128, which begin inside the chunk, as it has so many.
 //
 // SI is where the next byte comes from, with CX bytes there, and DI where it goes to, with room for R8. R10 is the segment that
-// follows, of R11 that are left of the frame, and BX of the batch. R9 is the piece being written. R12 leads from SI to the segment
-// that is asked for.
+// follows, of R11 that are left of the frame; BX of these ask for another. R9 is the piece being written. R12 leads from SI to
+// the segment that is asked for.
 #define SPREAD(COPY64, COPY128) \
 	MOVQ dst+0(FP), R9; \
 	MOVQ skip+8(FP), R13; \
@@ -67,7 +67,7 @@ below:
 	MOVQ n+24(FP), CX; \
 	MOVQ src+32(FP), R10; \
 	MOVQ segments+40(FP), R11; \
-	MOVQ following+48(FP), BX; \
+	MOVQ asking+48(FP), BX; \
 	MOVQ Segment_p(R9), DI; \
 	MOVL Segment_n(R9), R8; \
 	ADDQ R13, DI; \
@@ -116,7 +116,6 @@ copied: \
 	MOVL Segment_n(R10), CX; \
 	XORL R12, R12; \
 	DECQ BX; \
-	CMPQ BX, $const_lead; \
 	JLT  alone; \
 	MOVQ (const_lead*Segment__size+Segment_p)(R10), R12; \
 	PREFETCHT1 (R12); \
@@ -154,12 +153,12 @@ below32: \
 	JMP  copied; \
 done:
 
-// func spreadSSE(dst *Segment, skip int, head unsafe.Pointer, n int, src *Segment, segments, following int)
+// func spreadSSE(dst *Segment, skip int, head unsafe.Pointer, n int, src *Segment, segments, asking int)
 TEXT ·spreadSSE(SB), NOSPLIT, $0-56
 	SPREAD(COPY64_SSE, COPY128_SSE)
 	RET
 
-// func spreadAVX(dst *Segment, skip int, head unsafe.Pointer, n int, src *Segment, segments, following int)
+// func spreadAVX(dst *Segment, skip int, head unsafe.Pointer, n int, src *Segment, segments, asking int)
 TEXT ·spreadAVX(SB), NOSPLIT, $0-56
 	SPREAD(COPY64_AVX, COPY128_AVX)
 	VZEROUPPER
