@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,9 @@ import (
 const (
 	trips     = 1000
 	tripLimit = 100 * time.Millisecond // for all of them
+	// arrivalNap is how long a player sleeps at a time while the other one has not come, in nanoseconds: what that one waits for,
+	// as a lock of the scheduler's, may be held by a thread that has to run here.
+	arrivalNap = 20_000
 	// Above what is measured, so that both ends run when they have to (sched(7)). It takes a millisecond at most.
 	proberPolicy, proberPriority = unix.SCHED_FIFO, 1
 )
@@ -108,7 +112,11 @@ func (p *Prober) Known() float64 {
 }
 
 // Distance is the time of a round trip in nanoseconds.
+//
+// No garbage is collected meanwhile. Who wants to stop the world may have no CPU, as the ends go before everything: one end,
+// already stopped, would keep the other one waiting.
 func (p *Prober) Distance() (float64, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // waits for a collection that runs
 	game := new(ball)
 	p.game.Store(game)
 	// The first end wakes the second: this thread may have to stop when the first begins to run.
@@ -187,6 +195,7 @@ type ball struct {
 	_    [64]byte
 	n    atomic.Uint64
 	here [2]atomic.Bool // the players that have come
+	set  [2]atomic.Bool // those that know that the other one has
 	_    [64]byte
 	took time.Duration // of the trips, by the first player's clock
 }
@@ -198,6 +207,13 @@ func (b *ball) play(mine uint64) error {
 	for !b.here[1-mine].Load() {
 		if time.Now().After(end) {
 			return errors.New("the other CPU does not come to run")
+		}
+		sys.Nap(arrivalNap)
+	}
+	b.set[mine].Store(true)
+	for !b.set[1-mine].Load() {
+		if time.Now().After(end) {
+			return errors.New("the other CPU does not begin")
 		}
 	}
 	begun := time.Now()
