@@ -2,8 +2,8 @@ package packet
 
 import "unsafe"
 
-// prompt is how many segments of a batch are asked for when it is received, as nothing was copied before. The longer ones
-// while their frames are added: a CPU that asks for too many lines in a row does not wait for all, it forgets some.
+// prompt is how many segments of a batch are asked for when it is received, as no frame was copied yet that could ask for them.
+// AddPieces asks for each frame's, as these are long: of too many lines that are asked for in a row, a CPU forgets some.
 const prompt = 40
 
 // PrefetchSegments asks for what is copied first of all that is lent to the batch's packets, and was not asked for; Spread asks
