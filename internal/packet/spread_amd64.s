@@ -1,7 +1,7 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// COPY64 copies 64 bytes from SI to DI, COPY128 128, and moves SI and DI on behind them.
+// COPY64 copies 64 bytes from SI to DI, COPY128 128. SI and DI stay as they are.
 #define COPY64_SSE \
 	MOVOU (SI), X0; \
 	MOVOU 16(SI), X1; \
@@ -21,9 +21,7 @@
 	MOVOU X4, 64(DI); \
 	MOVOU X5, 80(DI); \
 	MOVOU X6, 96(DI); \
-	MOVOU X7, 112(DI); \
-	ADDQ $128, SI; \
-	ADDQ $128, DI
+	MOVOU X7, 112(DI)
 
 #define COPY64_AVX \
 	VMOVDQU (SI), Y0; \
@@ -39,9 +37,7 @@
 	VMOVDQU Y0, (DI); \
 	VMOVDQU Y1, 32(DI); \
 	VMOVDQU Y2, 64(DI); \
-	VMOVDQU Y3, 96(DI); \
-	ADDQ $128, SI; \
-	ADDQ $128, DI
+	VMOVDQU Y3, 96(DI)
 
 // A step of a short copy: size bytes through reg, if DX has them. Its bits are the sizes that remain.
 #define STEP(size, move, reg, below) \
@@ -53,9 +49,17 @@
 	ADDQ  $size, DI; \
 below:
 
+// ASK asks for two lines of the segment that comes later, at the places that SI has in the one being copied.
+#define ASK \
+	PREFETCHT1 (SI)(R12*1); \
+	PREFETCHT1 64(SI)(R12*1)
+
 // SPREAD is the body of both spreads. It copies chunks: what is left of a piece, or of the segment, whichever is less. One of 128
-// bytes or more is copied in three parts, which overlap: 64 bytes, of which those up to the destination's next line count; 128
-// at a time; and the chunk's last 128, which begin inside the chunk, as it has so many.
+// bytes or more is copied in parts, which overlap: 64 bytes, of which those up to the destination's next line count; upwards, 128
+// at a time, to three eighths; the chunk's last 128, which begin inside the chunk, as it has so many; and from there down.
+//
+// From both ends, as a CPU that sees lines read or written one after another asks for those that follow, a dozen of them, and
+// behind a buffer that is not all of the frame. A guest has there what it needs itself: DPDK's the next buffer's description.
 //
 // SI is where the next byte comes from, with CX bytes there, and DI where it goes to, with room for R8. R10 is the segment that
 // follows, of R11 that are left of the frame; BX of these ask for another. R9 is the piece being written. R12 leads from SI to
@@ -91,22 +95,45 @@ chunk: \
 	ADDQ AX, DI; \
 	SUBQ AX, DX; \
 aligned: \
-	SUBQ $128, DX; \
-	JLT  tail; \
-loop: \
-	PREFETCHT1 (SI)(R12*1); \
-	PREFETCHT1 64(SI)(R12*1); \
+	LEAQ (DX)(DX*2), AX; \
+	SHRQ $3, AX; \
+	ANDQ $-128, AX; \
+	JZ   top; \
+	SUBQ AX, DX; \
+up: \
+	ASK; \
 	COPY128; \
-	SUBQ $128, DX; \
-	JGE  loop; \
-	CMPQ DX, $-128; \
-	JEQ  copied; \
-tail: \
-	PREFETCHT1 (SI)(R12*1); \
-	PREFETCHT1 64(SI)(R12*1); \
+	ADDQ $128, SI; \
+	ADDQ $128, DI; \
+	SUBQ $128, AX; \
+	JNZ  up; \
+top: \
+	MOVQ DX, AX; \
+	ANDQ $127, AX; \
+	JZ   blocks; \
+	LEAQ -128(SI)(DX*1), SI; \
+	LEAQ -128(DI)(DX*1), DI; \
+	ASK; \
+	COPY128; \
+	SUBQ DX, SI; \
+	SUBQ DX, DI; \
+	SUBQ $-128, SI; \
+	SUBQ $-128, DI; \
+blocks: \
+	XORQ DX, AX; \
+	JZ   low; \
+	ADDQ AX, SI; \
+	ADDQ AX, DI; \
+down: \
+	SUBQ $128, SI; \
+	SUBQ $128, DI; \
+	ASK; \
+	COPY128; \
+	SUBQ $128, AX; \
+	JNZ  down; \
+low: \
 	ADDQ DX, SI; \
 	ADDQ DX, DI; \
-	COPY128; \
 copied: \
 	TESTQ CX, CX; \
 	JNZ  room; \
