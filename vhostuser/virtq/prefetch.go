@@ -12,6 +12,10 @@ const ahead = 8
 type lookAhead struct {
 	asked int // the buffers before this one were
 	due   int // when this one is touched, it is time for more
+
+	// several says that frames take several buffers. Then any may be a frame's first, and what was where its header goes was
+	// most often another frame's data.
+	several bool
 }
 
 // next are the n buffers, of so many staged ones, to ask for now, where those before touched are no longer to come.
@@ -32,7 +36,8 @@ func (r *Ring) readAhead(touched, staged int) {
 }
 
 // writeAhead claims the next staged buffers' lines, as far as the shortest frames reach. A header in a line of its own is asked
-// for only to be read: most often it is in there already, see fill.
+// for only to be read: most often it is in there already, see writeHeader. If frames take several buffers, it is asked for to be
+// written.
 //
 // Asking for a line to be written (PREFETCHW) is not enough. The guest has read most of these lines since they were written
 // last, so both CPUs have them, and then AMD's do nothing about it: each store would wait for the other CPU to give the line up.
@@ -40,5 +45,9 @@ func (r *Ring) readAhead(touched, staged int) {
 // What is written already must not be claimed, which writes there: a frame over several buffers goes past what was asked for.
 func (r *Ring) writeAhead(touched, staged int) {
 	from, n := r.ahead.next(touched, staged)
-	claim(&r.bufs[from], n, uintptr(r.headerLen))
+	own, read := 63, 0
+	if r.ahead.several {
+		own, read = -r.headerLen, r.headerLen
+	}
+	claim(&r.bufs[from], n, uintptr(r.headerLen), own, read)
 }

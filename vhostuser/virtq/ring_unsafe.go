@@ -322,29 +322,35 @@ func (r *Ring) interrupt() {
 	}
 }
 
-// writeHeader writes a virtio-net header (virtio 1.3 §5.1.6: no offload) that announces n buffers to d, where headerLen bytes
-// are mapped. Without the field for their number, n is 1.
+// writeHeader writes the virtio-net header (virtio 1.3 §5.1.6: no offload) of a frame in one buffer to d, where headerLen bytes
+// are mapped.
 //
 // A header that is there already, as in buffers that the guest uses again, is not written: the line that it is in stays with
 // the guest, which reads it for every frame. A guest that writes there meanwhile gets what it wrote.
-func (r *Ring) writeHeader(d unsafe.Pointer, n int) {
+func (r *Ring) writeHeader(d unsafe.Pointer) {
 	// SAFETY: the caller checked that headerLen bytes are mapped at d.
 	if h := (*uint64)(d); *h != 0 {
 		*h = 0
 	}
 	if r.headerLen == HeaderMergeable {
-		if h := (*uint32)(unsafe.Add(d, 8)); *h != uint32(n)<<16 {
-			*h = uint32(n) << 16
+		if h := (*uint32)(unsafe.Add(d, 8)); *h != 1<<16 {
+			*h = 1 << 16
 		}
 	} else if h := (*uint16)(unsafe.Add(d, 8)); *h != 0 {
 		*h = 0
 	}
 }
 
+// writeHeaderOf is writeHeader for a frame over n buffers, with MRG_RXBUF. What was there is another frame's data most often.
+func writeHeaderOf(d unsafe.Pointer, n int) {
+	// SAFETY: the caller checked that HeaderMergeable bytes are mapped at d.
+	*(*uint64)(d), *(*uint32)(unsafe.Add(d, 8)) = 0, uint32(n)<<16
+}
+
 // fill writes a virtio-net header for one buffer and p's frame to buf, in which there is room for both.
 func (r *Ring) fill(buf *buffer, b *packet.Batch, p *packet.Packet) {
 	d := buf.pointer()
-	r.writeHeader(d, 1)
+	r.writeHeader(d)
 	if !p.Linear() {
 		r.chain[0] = buf.after(0)
 		b.Spread(r.chain[:1], r.headerLen, p)

@@ -9,7 +9,11 @@ import (
 // spread writes a virtio-net header that announces n buffers, then p's frame, over pieces, which have room for both.
 func (r *Ring) spread(pieces []packet.Segment, b *packet.Batch, p *packet.Packet, n int) {
 	if pieces[0].Len() > r.headerLen {
-		r.writeHeader(pieces[0].Pointer(), n)
+		if d := pieces[0].Pointer(); n > 1 {
+			writeHeaderOf(d, n)
+		} else {
+			r.writeHeader(d)
+		}
 		b.Spread(pieces, r.headerLen, p)
 		return
 	}

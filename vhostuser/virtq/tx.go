@@ -68,7 +68,7 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 			t.overMTU++
 			continue
 		}
-		if t.next == t.staged && !r.stageMore(&t, r.buffersFor(p, len(idx)-i)) {
+		if t.next == t.staged && !r.stageMore(&t, p, len(idx)-i) {
 			t.leftover = len(idx) - i
 			break
 		}
@@ -93,14 +93,15 @@ func (q *TxQueue) Transmit(b *packet.Batch, idx []uint8) {
 	q.finish(r, &t)
 }
 
-// stageMore stages buffers behind those that are staged and still to come, until there are want of them, or a burst. It fails
-// when none is staged then: there is none, or the ring broke.
-func (r *Ring) stageMore(t *txBurst, want int) bool {
-	left := t.staged - t.next
+// stageMore stages buffers behind those that are staged and still to come, until there are as many as so many frames like p may
+// take, or a burst. It fails when none is staged then: there is none, or the ring broke.
+func (r *Ring) stageMore(t *txBurst, p *packet.Packet, frames int) bool {
+	want, left := r.buffersFor(p, frames), t.staged-t.next
 	more := min(want, burst) - left
 	if more > 0 && !r.broken {
 		r.makeRoom(t)
 		copy(r.bufs[:], r.bufs[t.next:t.staged])
+		r.ahead.several = want > frames
 		r.ahead.asked = min(max(r.ahead.asked-t.next, 0), left)
 		t.next, t.staged = 0, r.stage(left, more, true)
 	}
@@ -135,7 +136,7 @@ func (r *Ring) scatter(t *txBurst, b *packet.Batch, p *packet.Packet, left int) 
 	need := r.headerLen + p.Len()
 	pieces, plain := r.plainPieces(t, need)
 	if len(pieces) == 0 && plain {
-		r.stageMore(t, r.buffersFor(p, left))
+		r.stageMore(t, p, left)
 		pieces, _ = r.plainPieces(t, need)
 	}
 	if len(pieces) == 0 {
