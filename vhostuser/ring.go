@@ -206,6 +206,7 @@ func (r *ring) build(mem *guestMemory, features uint64, mtu int) error {
 		Desc: desc, Driver: driver, Device: device,
 		Memory: mem.space, HeaderLen: virtq.HeaderLegacy,
 		Mergeable: features&featMergeable != 0, Indirect: features&featIndirect != 0,
+		InOrder: features&featInOrder != 0,
 		Batches: features&featInOrder != 0 && r.index%2 == 1,
 		MTU:     mtu, Call: r.callEvent,
 	}

@@ -92,7 +92,7 @@ func (r *rig) ringConfig(q *vhosttest.Queue) virtq.RingConfig {
 		Packed: r.cfg.Packed, Size: q.Size(), Base: q.Base() & 0xffff,
 		Desc: desc.Ptr, Driver: driver.Ptr, Device: device.Ptr, Memory: r.mem,
 		HeaderLen: r.guest.HeaderLen(), Mergeable: r.cfg.Mergeable, Indirect: r.cfg.Indirect, Call: r.notifier.Event(q.CallFD()),
-		Batches: r.cfg.InOrder && q.Index()%2 == 1,
+		InOrder: r.cfg.InOrder, Batches: r.cfg.InOrder && q.Index()%2 == 1,
 	}
 }
 

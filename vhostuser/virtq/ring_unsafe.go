@@ -33,6 +33,8 @@ type RingConfig struct {
 	// Batches says that IN_ORDER was negotiated, for a ring whose buffers the device only reads: the driver may then be told of
 	// many used buffers at once (virtio 1.3 §2.7.9 and §2.8.8).
 	Batches bool
+	// InOrder says that IN_ORDER was negotiated: the driver takes a split ring's descriptors as they stand in its table (§2.7.9).
+	InOrder bool
 	// MTU bounds the L3 payload of frames sent to the guest, in bytes; 0 means no bound.
 	MTU int
 	// Call interrupts the guest; nil when it did not ask for interrupts.
@@ -68,12 +70,14 @@ type Ring struct {
 	mergeable            bool
 	indirect             bool
 	batches              bool
+	flushes              bool // see flushBefore
 
 	// Written by the owner.
 	broken bool
 	next   uint16 // the index (split) or position (packed) that is taken and used next
 	tail   uint16 // the one that is staged next
 	taken  uint16 // chains from next on that the burst took
+	flat   uint16 // the descriptor before which those used were flushed, the first of a cache line
 	free   int    // available from tail on: chains, in a packed ring descriptors at most
 	bufs   [burst]buffer
 	ahead  lookAhead // in bufs
@@ -154,6 +158,7 @@ func NewRing(cfg RingConfig) (*Ring, error) {
 		r.driverFlags, r.quietMask = first, availNoInterrupt
 		r.availIdx = second
 		r.next = r.usedIdx()
+		r.flushes = cfg.InOrder && uintptr(cfg.Desc)%cacheLine == 0 && flushingHelps()
 	}
 	r.askKicks(false)
 	return r, nil
