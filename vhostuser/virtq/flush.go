@@ -14,28 +14,28 @@ const (
 // span is some descriptors, end not among them.
 type span struct{ first, end uint16 }
 
-// flushable are the lines to be flushed from flat up to end, both multiples of perLine, in a ring whose greatest descriptor is
+// flushable are the lines to be flushed from flushed up to end, both multiples of perLine, in a ring whose greatest descriptor is
 // mask: none if they are too many.
-func flushable(flat, end, mask uint16) (spans [2]span) {
-	switch n := (end - flat) & mask; {
+func flushable(flushed, end, mask uint16) (spans [2]span) {
+	switch n := (end - flushed) & mask; {
 	case n == 0 || n > flushMost:
-	case flat < end:
-		spans[0] = span{flat, end}
+	case flushed < end:
+		spans[0] = span{flushed, end}
 	default:
-		spans[0], spans[1] = span{flat, mask + 1}, span{0, end}
+		spans[0], spans[1] = span{flushed, mask + 1}, span{0, end}
 	}
 	return spans
 }
 
-// flushBefore drops the lines of descriptors that are used, in a split ring that is used in order, up to the one at head, where a
-// burst begins, from all CPUs' caches.
+// flushBefore drops the lines of descriptors that are used, in a split ring that is used in order, up to the one at head, the
+// first that is still to come, from all CPUs' caches.
 //
 // The guest writes them next, a lap later. If this CPU still had them then, each of the guest's stores would wait for it to give
 // the line up, one after the other; from memory, lines come before they are needed, as they are written in a row.
 func (r *Ring) flushBefore(head uint16) {
 	end := head &^ (perLine - 1)
-	for _, s := range flushable(r.flat, end, r.mask) {
+	for _, s := range flushable(r.flushed, end, r.mask) {
 		r.flushLines(s)
 	}
-	r.flat = end
+	r.flushed = end
 }

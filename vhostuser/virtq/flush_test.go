@@ -11,9 +11,9 @@ func TestUsedLinesAreFlushedOnce(t *testing.T) {
 	for _, size := range []uint16{1, 2, 4, 8, 256, 1 << 15} {
 		for _, chain := range []uint16{1, 2, 3, 6} {
 			t.Run(fmt.Sprintf("%d descriptors in chains of %d", size, chain), func(t *testing.T) {
-				var flat, head, want uint16
+				var flushed, head, want uint16
 				for i := range 3 * int(size) {
-					flat = checkSpans(t, flat, head, size-1, &want)
+					flushed = checkSpans(t, flushed, head, size-1, &want)
 					step := uint16(i%burst+1) * chain
 					head = (head + min(step, size)) & (size - 1)
 				}
@@ -32,10 +32,10 @@ func TestUsedLinesAreFlushedOnce(t *testing.T) {
 
 // checkSpans says that head is where a burst begins, and returns where the next flushing begins. want is the line that must be
 // flushed next.
-func checkSpans(t *testing.T, flat, head, mask uint16, want *uint16) uint16 {
+func checkSpans(t *testing.T, flushed, head, mask uint16, want *uint16) uint16 {
 	t.Helper()
 	end := head &^ (perLine - 1)
-	for _, s := range flushable(flat, end, mask) {
+	for _, s := range flushable(flushed, end, mask) {
 		for d := s.first; d < s.end; d += perLine {
 			if d != *want || d > mask {
 				t.Fatalf("flushes the line of %d, want that of %d", d, *want)

@@ -73,17 +73,17 @@ type Ring struct {
 	flushes              bool // see flushBefore
 
 	// Written by the owner.
-	broken bool
-	next   uint16 // the index (split) or position (packed) that is taken and used next
-	tail   uint16 // the one that is staged next
-	taken  uint16 // chains from next on that the burst took
-	flat   uint16 // the descriptor before which those used were flushed, the first of a cache line
-	free   int    // available from tail on: chains, in a packed ring descriptors at most
-	bufs   [burst]buffer
-	ahead  lookAhead // in bufs
-	peeked buffer
-	chain  [maxChain]packet.Segment // where a frame to be transmitted goes
-	used   [unpublished]usedEntry   // packed only: chains that were put
+	broken  bool
+	next    uint16 // the index (split) or position (packed) that is taken and used next
+	tail    uint16 // the one that is staged next
+	taken   uint16 // chains from next on that the burst took
+	flushed uint16 // the descriptor before which those used were flushed, the first of a cache line
+	free    int    // available from tail on: chains, in a packed ring descriptors at most
+	bufs    [burst]buffer
+	ahead   lookAhead // in bufs
+	peeked  buffer
+	chain   [maxChain]packet.Segment // where a frame to be transmitted goes
+	used    [unpublished]usedEntry   // packed only: chains that were put
 
 	// Shared with the session.
 	call atomic.Pointer[sys.Event]

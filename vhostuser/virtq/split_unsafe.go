@@ -50,7 +50,7 @@ func (r *Ring) stageSplit(bufs []buffer) int {
 	r.tail += uint16(n)
 	r.free -= n
 	if r.flushes && n > 0 {
-		r.flushBefore(bufs[0].head)
+		r.flushBefore(r.bufs[0].head)
 	}
 	return n
 }
