@@ -44,7 +44,7 @@ func TestPiecesBecomeFrames(t *testing.T) {
 			if free := b.SegmentsFree(); free != MaxSegments-used {
 				t.Fatalf("%d segments are free, of %d that frames do not have", free, MaxSegments-used)
 			}
-			if b.asked != min(used, prompt) {
+			if b.asked != min(used, lead) {
 				t.Fatalf("%d segments were asked for, of %d", b.asked, used)
 			}
 		}

@@ -37,7 +37,8 @@ func (r *Ring) readAhead(touched, staged int) {
 
 // writeAhead claims the next staged buffers' lines, as far as the shortest frames reach. A header in a line of its own is asked
 // for only to be read: most often it is in there already, see writeHeader. If frames take several buffers, it is asked for to be
-// written.
+// written, and so is, to be read, where a buffer as long as the first one ends: half of those of 2 KiB go on in a page that the
+// CPU has not translated yet, and the copying, which goes on from the end, would wait for that.
 //
 // Asking for a line to be written (PREFETCHW) is not enough. The guest has read most of these lines since they were written
 // last, so both CPUs have them, and then AMD's do nothing about it: each store would wait for the other CPU to give the line up.
@@ -47,7 +48,7 @@ func (r *Ring) writeAhead(touched, staged int) {
 	from, n := r.ahead.next(touched, staged)
 	own, read := 63, 0
 	if r.ahead.several {
-		own, read = -r.headerLen, r.headerLen
+		own, read = -r.headerLen, int(r.bufs[from].len)-1
 	}
 	claim(&r.bufs[from], n, uintptr(r.headerLen), own, read)
 }
