@@ -15,6 +15,9 @@
 // apart. So each measurement is cut into slices, with a probe of the CPUs' distance between them (see rig.Prober), and
 // contenders are compared within each round in slices of the same phase, near or far.
 //
+// In the end the load stops, receives what is still under way, and takes stock: frames sent, received, and counted by the
+// switch as dropped. Where Weft's counters do not add up, or a frame came that was not whole, the measurement has failed.
+//
 // The report gives medians, the spread, and for each pair of contenders the median of the ratios, beside the bar that it
 // must reach where there is one; and, from the switch's own account of the same slices, the forwarding thread's busy cycles
 // for each packet and the part of its time that it waited for the load. Where loads differ, as with one and two queue

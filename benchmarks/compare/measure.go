@@ -31,7 +31,7 @@ func (c *comparison) run(ctx context.Context) *outcome {
 		for _, i := range turns(round, len(c.scenario.contenders)) {
 			x := &c.scenario.contenders[i]
 			dir := filepath.Join(c.dir, fmt.Sprintf("%s-%d-%d", c.scenario.name, round, i))
-			m, err := c.measure(ctx, dir, x)
+			m, t, err := c.measure(ctx, dir, x)
 			if err != nil {
 				out.Failure = fmt.Sprintf("%s failed in round %d: %v", x.Label, round+1, err)
 				fmt.Fprintf(os.Stderr, "%-12s round %d/%d  %-16s FAILED: %v\n", c.scenario.name, round+1, c.o.Rounds, x.Label, err)
@@ -39,7 +39,7 @@ func (c *comparison) run(ctx context.Context) *outcome {
 			}
 			fmt.Fprintf(os.Stderr, "%-12s round %d/%d  %-16s %7.3f Mpps\n", c.scenario.name, round+1, c.o.Rounds, x.Label,
 				m.mean())
-			out.Results[i].add(m)
+			out.Results[i].add(m, t)
 		}
 	}
 	out.summarise()
@@ -87,10 +87,10 @@ func (m measurement) mean() (sum float64) {
 	return sum / float64(len(m))
 }
 
-// measure starts one switch and the load, measures, and stops both.
-func (c *comparison) measure(ctx context.Context, dir string, x *contender) (m measurement, err error) {
+// measure starts one switch and the load, measures, looks what became of all frames, and stops both.
+func (c *comparison) measure(ctx context.Context, dir string, x *contender) (m measurement, t tally, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return m, err
+		return m, t, err
 	}
 	defer os.RemoveAll(dir)
 	g := host.NewGroup(dir, false)
@@ -102,66 +102,38 @@ func (c *comparison) measure(ctx context.Context, dir string, x *contender) (m m
 	p := peers[x.Peer]
 	sw, err := p.start(ctx, &b)
 	if err != nil {
-		return m, err
+		return m, t, err
 	}
 	load, err := testpmd.Start(ctx, g, b.load(p.listens))
 	if err != nil {
-		return m, fmt.Errorf("%w\n%s", err, strings.Join(tails(g), "\n"))
+		return m, t, fmt.Errorf("%w\n%s", err, strings.Join(tails(g), "\n"))
 	}
 	if err := sw.ready(ctx); err != nil {
-		return m, err
+		return m, t, err
 	}
 	stop, err := b.disturb(ctx, sw)
 	if err != nil {
-		return m, err
+		return m, t, err
 	}
 	start := "start"
 	if x.Work.Flows == 0 {
 		start = "start tx_first 4"
 	}
 	if _, err := load.Command(ctx, start); err != nil {
-		return m, err
+		return m, t, err
 	}
 	if _, err := load.Rate(ctx, warmUp(&x.Work)); err != nil {
-		return m, err
+		return m, t, err
 	}
 	m, err = c.slices(ctx, load, sw.account)
 	if err := errors.Join(err, stop()); err != nil {
-		return m, err
+		return m, t, err
 	}
 	if m.mean() < 0.001 {
-		return m, fmt.Errorf("nothing went through (%.0f packets per second)\n%s", 1e6*m.mean(), strings.Join(tails(g), "\n"))
+		return m, t, fmt.Errorf("nothing went through (%.0f packets per second)\n%s", 1e6*m.mean(), strings.Join(tails(g), "\n"))
 	}
-	return m, errors.Join(checkFrames(ctx, load, &x.Work), load.Quit(10*time.Second))
-}
-
-// checkFrames stops the load and looks whether every frame that it received was whole: a switch that cuts frames off, or
-// passes only pieces of them, is not fast.
-func checkFrames(ctx context.Context, load *testpmd.Testpmd, w *work) error {
-	if _, err := load.Command(ctx, "stop"); err != nil { // packets and bytes are counted one after the other
-		return err
-	}
-	stats, err := load.Stats(ctx)
-	if err != nil {
-		return err
-	}
-	size := w.Size
-	if w.Flows > 0 && stats[0].TxPackets > 0 {
-		size = int(stats[0].TxBytes / stats[0].TxPackets) // flowgen's frames are as long as it likes
-	}
-	return wholeFrames(stats, size)
-}
-
-// wholeFrames reports ports whose frames were not all of a size.
-func wholeFrames(stats [2]testpmd.PortStats, size int) error {
-	var errs []error
-	for i, s := range stats {
-		if s.RxPackets == 0 || s.RxBytes != s.RxPackets*uint64(size) {
-			errs = append(errs, fmt.Errorf("port %d of the load received %d frames with %d bytes in all, and not %d bytes each",
-				i, s.RxPackets, s.RxBytes, size))
-		}
-	}
-	return errors.Join(errs...)
+	t, err = takeTally(ctx, load, &sw, &x.Work)
+	return m, t, errors.Join(err, load.Quit(10*time.Second))
 }
 
 // slices lets the traffic run, and looks at it and at the distance of the CPUs again and again.

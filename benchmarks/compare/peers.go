@@ -36,6 +36,10 @@ type running struct {
 	// ask is a request that changes nothing; nil: not offered.
 	ask     func(ctx context.Context, i int) error
 	account account
+	// dropped is how many packets the switch says that it dropped since it was started. If that is exact, a run fails in
+	// which it is not what the load misses.
+	dropped func(ctx context.Context) (uint64, error)
+	exact   bool
 }
 
 // account begins an account of the forwarding thread's cycles and returns what ends it; nil: the switch keeps none.
@@ -133,6 +137,8 @@ bridges:
 		change:  control.change,
 		ask:     control.ask,
 		account: weftAccount(d),
+		dropped: d.Dropped,
+		exact:   true,
 	}, nil
 }
 
@@ -231,7 +237,8 @@ func startOVS(ctx context.Context, b *bench) (running, error) {
 		return running{}, err
 	}
 	return running{
-		ready: v.WaitLink,
+		ready:   v.WaitLink,
+		dropped: v.Dropped,
 		account: func(ctx context.Context) (func(ctx context.Context) (cycles, error), error) {
 			return func(ctx context.Context) (cycles, error) {
 				s, err := v.PMDStats(ctx)
@@ -260,5 +267,8 @@ func startTestpmd(ctx context.Context, b *bench) (running, error) {
 		return running{}, err
 	}
 	_, err = t.Command(ctx, "start")
-	return running{ready: func(context.Context) error { return nil }}, err // the load connects while it starts
+	return running{
+		ready:   func(context.Context) error { return nil }, // the load connects while it starts
+		dropped: t.Dropped,
+	}, err
 }

@@ -46,6 +46,7 @@ type result struct {
 	// was idle at times waited for the load: its rate is the load's then, and its cycles tell what it could do.
 	cycles
 	Slices []measurement `json:"slices"` // by round
+	Frames []tally       `json:"frames"` // by round
 
 	phases []byPhase // by round
 }
@@ -53,8 +54,9 @@ type result struct {
 // byPhase are the slices of each phase.
 type byPhase [rig.Mixed + 1]measurement
 
-func (r *result) add(m measurement) {
+func (r *result) add(m measurement, t tally) {
 	r.Slices = append(r.Slices, m)
+	r.Frames = append(r.Frames, t)
 	r.Mpps = append(r.Mpps, m.mean())
 }
 
@@ -262,9 +264,25 @@ func (o *outcome) print(out io.Writer) {
 			len(x.Pairs), orNone(x.Near), orNone(x.Far), orNone(x.Cycles), x.verdict())
 	}
 	_ = w.Flush() // the terminal
+	for i := range o.Results {
+		o.Results[i].printFrames(out)
+	}
 	if slices.ContainsFunc(o.Ratios, func(x ratio) bool { return x.Mixed && x.Bar > 0 }) {
 		fmt.Fprintln(out, "  NOT SHOWN: the two were never measured in the same phase of the machine; more rounds may do (-rounds)")
 	}
+}
+
+// printFrames says what became of the frames of all rounds, where any were lost.
+func (r *result) printFrames(out io.Writer) {
+	var sum tally
+	for _, t := range r.Frames {
+		sum.Sent, sum.Received, sum.Dropped = sum.Sent+t.Sent, sum.Received+t.Received, sum.Dropped+t.Dropped
+	}
+	if sum.Sent == sum.Received && sum.Dropped == 0 {
+		return
+	}
+	fmt.Fprintf(out, "  %s: %d of %d frames lost, %d of them counted as dropped\n", r.Label, sum.Sent-sum.Received, sum.Sent,
+		sum.Dropped)
 }
 
 // verdict says what has become of the bar.

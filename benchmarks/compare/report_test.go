@@ -29,7 +29,7 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 			for j := range m {
 				m[j].cycles = cycles{float64(100*(round+1)) * float64(i+1), 0.25 - 0.25*float64(i)}
 			}
-			o.Results[i].add(m)
+			o.Results[i].add(m, tally{})
 		}
 	}
 	o.summarise()
@@ -64,10 +64,10 @@ func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
 	}
 	// Round 1 has b in both phases, round 2 a; far is half as fast for both, near a is twice as fast as b.
 	for i, m := range []measurement{steady(8, 81), both(4, 2)} {
-		o.Results[i].add(m)
+		o.Results[i].add(m, tally{})
 	}
 	for i, m := range []measurement{both(8, 4), steady(4, 349)} {
-		o.Results[i].add(m)
+		o.Results[i].add(m, tally{})
 	}
 	o.summarise()
 	if got := o.Ratios[0]; !slices.Equal(got.Pairs, []float64{2, 1}) || got.Near != 2 || got.Far != 1 {
@@ -78,8 +78,8 @@ func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
 	}
 	// Never in one phase: there is nothing to compare but the rounds.
 	o = &outcome{Results: []result{{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}}}}
-	o.Results[0].add(steady(6, 80))
-	o.Results[1].add(steady(2, 400))
+	o.Results[0].add(steady(6, 80), tally{})
+	o.Results[1].add(steady(2, 400), tally{})
 	if o.summarise(); !slices.Equal(o.Ratios[0].Pairs, []float64{3}) {
 		t.Errorf("pairs %v, want the round's ratio", o.Ratios[0].Pairs)
 	}
@@ -102,8 +102,8 @@ func TestCyclesAreComparedPhaseByPhase(t *testing.T) {
 		return m
 	}
 	// a takes 100 near and 200 far, b 110 and 210, but a was far in two thirds of the time and b near.
-	o.Results[0].add(slices.Concat(taking(steady(8, 80), 100), taking(steady(4, 350), 200), taking(steady(4, 350), 200)))
-	o.Results[1].add(slices.Concat(taking(steady(10, 80), 110), taking(steady(10, 80), 110), taking(steady(5, 350), 210)))
+	o.Results[0].add(slices.Concat(taking(steady(8, 80), 100), taking(steady(4, 350), 200), taking(steady(4, 350), 200)), tally{})
+	o.Results[1].add(slices.Concat(taking(steady(10, 80), 110), taking(steady(10, 80), 110), taking(steady(5, 350), 210)), tally{})
 	o.summarise()
 	got := o.Ratios[0]
 	if !slices.Equal(got.CyclePairs, []float64{1.1, 1.05}) || got.Median != 0.8 || !got.reached() {
@@ -114,14 +114,39 @@ func TestCyclesAreComparedPhaseByPhase(t *testing.T) {
 	}
 }
 
+// TestLostFramesAreTold has a switch that counts what it drops, one that does not, and one that drops nothing.
+func TestLostFramesAreTold(t *testing.T) {
+	o := &outcome{Results: []result{
+		{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}}, {contender: contender{Label: "c"}},
+	}}
+	for i, x := range []tally{{100, 90, 10}, {100, 97, 0}, {100, 100, 0}} {
+		o.Results[i].add(steady(8, 80), x)
+		o.Results[i].add(steady(8, 80), x)
+	}
+	o.summarise()
+	var shown strings.Builder
+	o.print(&shown)
+	for _, want := range []string{"a: 20 of 200 frames lost, 20 of them counted", "b: 6 of 200 frames lost, 0 of them counted"} {
+		if !strings.Contains(shown.String(), want) {
+			t.Errorf("no %q in\n%s", want, shown.String())
+		}
+	}
+	if strings.Contains(shown.String(), "c: ") {
+		t.Errorf("nothing was lost, and yet:\n%s", shown.String())
+	}
+	if few, many := (&tally{100, 97, 2}).unaccounted(), (&tally{100, 97, 4}).unaccounted(); few != 1 || many != -1 {
+		t.Errorf("%d and %d frames in no counter, want 1 and -1", few, many)
+	}
+}
+
 // TestThePictureShowsEveryFigure draws a report that went through its file.
 func TestThePictureShowsEveryFigure(t *testing.T) {
 	o := &outcome{Name: "x", Title: "frames & <rules>", Results: []result{
 		{contender: contender{Label: peerWeft, Peer: peerWeft}}, {contender: contender{Label: "ovs, 2", Peer: peerOVS}},
 	}}
 	for _, mpps := range [][2]float64{{8, 2}, {4, 3}, {6, 1}} {
-		o.Results[0].add(steady(mpps[0], 80))
-		o.Results[1].add(steady(mpps[1], 80))
+		o.Results[0].add(steady(mpps[0], 80), tally{})
+		o.Results[1].add(steady(mpps[1], 80), tally{})
 	}
 	o.summarise()
 	dir := t.TempDir()

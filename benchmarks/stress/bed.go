@@ -37,7 +37,10 @@ type bed struct {
 	idle    string // what weft's PMD thread does when there is nothing to do
 	macs    int    // addresses that the bridge learns at most, 0 for its default
 	load    *load
+	all     tally       // of everything that was sent
 	prober  *rig.Prober // see slices
+
+	filler *host.Process // see fill
 
 	weft *weft    // one of the two
 	ovs  *ovs.OVS // is there
@@ -158,10 +161,23 @@ func (b *bed) send(ctx context.Context, d time.Duration, streams ...stream) (*ou
 	r := b.load.begin(streams...)
 	wait(ctx, d)
 	out, err := r.end()
-	if err == nil {
-		err = ctx.Err()
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	b.all.add(out.total())
+	return out, ctx.Err()
+}
+
+// addUnaccounted adds by how many frames all those sent since weft was started differ from those received and those counted
+// as dropped.
+func (b *bed) addUnaccounted(ctx context.Context, m *measurements) error {
+	end, err := b.weft.read(ctx)
+	if err != nil {
+		return b.explain(err)
+	}
+	all := measured{&outcome{streams: []tally{b.all}}, between(new(reading), end)}
+	m.add(figFreshLost, "packets", all.unaccounted())
+	return nil
 }
 
 // measured is a run of the load together with what weft counted meanwhile.

@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"weft/internal/e2e/host"
 	"weft/switch/control"
 )
 
@@ -55,13 +54,17 @@ func busyBars(*options) []bar {
 	}
 }
 
-// busyRound sends known flows with a calm, a busy and again a calm control side.
+// busyRound sends known flows with a calm, a busy and again a calm control side. What the control side leaves of its CPU is
+// filled throughout.
 func busyRound(ctx context.Context, o *options, dir string, m *measurements) error {
 	b, rate, err := startForwarding(ctx, o, dir, m)
 	if b != nil {
 		defer b.close()
 	}
 	if err != nil {
+		return err
+	}
+	if err := b.fill(); err != nil {
 		return err
 	}
 	knowns, length := stream{name: "known", rate: min(rate, busyRate), next: known(uint64(o.Known))}, busyPhases*o.phase()
@@ -103,63 +106,46 @@ func busyRound(ctx context.Context, o *options, dir string, m *measurements) err
 	return nil
 }
 
-// measureBusy measures while the control side has all to do, and says what was left of the CPU that it shares with the load.
+// fill starts a process that takes what is left of the load's CPU, and gives way to everything else at once. A hypervisor
+// that grants a guest less than all its CPUs stops all of them for milliseconds once none of them rests any more: that is to
+// happen with a calm control side as with a busy one.
+func (b *bed) fill() (err error) {
+	b.filler, err = b.group.Start(host.Spec{Name: "filler", Args: []string{
+		"chrt", "--idle", "0", "taskset", "--cpu-list", strconv.Itoa(b.o.LoadCPU), "sh", "-c", "while :; do :; done",
+	}})
+	return err
+}
+
+// measureBusy measures while the control side has all to do, and says what that took, and left to the filler of the CPU that
+// it shares with the load.
 func (b *bed) measureBusy(ctx context.Context, d time.Duration, s stream, m *measurements) (*measured, *chores, error) {
-	idle, err := idleTime(b.o.LoadCPU)
-	if err != nil {
-		return nil, nil, err
+	var before, after [2]time.Duration
+	processes := [2]*host.Process{b.weft.Process, b.filler}
+	read := func(to *[2]time.Duration) error {
+		var errs [2]error
+		for i, p := range processes {
+			to[i], errs[i] = cpuTime(p)
+		}
+		return errors.Join(errs[:]...)
 	}
-	used, err := b.cpuTime()
-	if err != nil {
+	if err := read(&before); err != nil {
 		return nil, nil, err
 	}
 	work := b.begin(ctx)
 	during, err := b.measure(ctx, d, s)
 	choreErr := work.stop()
-	if err := errors.Join(err, choreErr); err != nil {
+	if err := errors.Join(err, choreErr, read(&after)); err != nil {
 		return nil, nil, err
 	}
-	usedAfter, err := b.cpuTime()
-	if err != nil {
-		return nil, nil, err
-	}
-	idleAfter, err := idleTime(b.o.LoadCPU)
-	left := float64(idleAfter-idle) / float64(work.took)
-	m.add("idle time of the load's CPU, busy", "%", 100*left)
+	part := func(i int) float64 { return float64(after[i]-before[i]) / float64(work.took) }
+	m.add("left of the load's CPU, busy", "%", 100*part(1))
 	// The PMD thread polls, which is one CPU.
-	m.add("CPU of weft beside its PMD thread, busy", "%", 100*max(0, float64(usedAfter-used)/float64(work.took)-1))
+	m.add("CPU of weft beside its PMD thread, busy", "%", 100*max(0, part(0)-1))
 	if made := work.perSecond(changing); made < 0.95*busyChanges {
 		m.note("%s of %s rule changes a second were reached: load, control side and commands share a CPU, of which %.0f %% was "+
-			"left idle; what rests on them is not shown", number(made), number(busyChanges), 100*left)
+			"left; what rests on them is not shown", number(made), number(busyChanges), 100*part(1))
 	}
-	return during, work, err
-}
-
-// idleTime is how long a CPU has been idle (the fourth figure of its line in /proc/stat, proc(5)).
-func idleTime(cpu int) (time.Duration, error) {
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, err
-	}
-	return parseIdle(string(text), cpu)
-}
-
-// userHZ is the unit of /proc/stat, the same on all of Linux that Go runs on.
-const userHZ = 100
-
-func parseIdle(stat string, cpu int) (time.Duration, error) {
-	for line := range strings.Lines(stat) {
-		f := strings.Fields(line)
-		if len(f) < 5 || f[0] != fmt.Sprintf("cpu%d", cpu) {
-			continue
-		}
-		n, err := strconv.ParseInt(f[4], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/stat: idle time of CPU %d: %w", cpu, err)
-		}
-		return time.Duration(n) * time.Second / userHZ, nil
-	}
-	return 0, fmt.Errorf("/proc/stat: no CPU %d", cpu)
+	return during, work, nil
 }
 
 // changeMany sends changes of rules, one a line, in one request.

@@ -8,20 +8,6 @@ import (
 	"time"
 )
 
-func TestIdleTimeOfACPU(t *testing.T) {
-	const stat = "cpu  9 9 9 900 9\ncpu0 1 2 3 250 5 6\ncpu10 1 2 3 77 5 6\ncpu1 1 2 3 4x 5 6\nintr 1 2 3 4\n"
-	for cpu, want := range map[int]time.Duration{0: 2500 * time.Millisecond, 10: 770 * time.Millisecond} {
-		if got, err := parseIdle(stat, cpu); err != nil || got != want {
-			t.Errorf("CPU %d: %v, %v, want %v", cpu, got, err, want)
-		}
-	}
-	for _, cpu := range []int{1, 2} {
-		if _, err := parseIdle(stat, cpu); err == nil {
-			t.Errorf("CPU %d was found", cpu)
-		}
-	}
-}
-
 func TestABatchIsDeletedByItsFilters(t *testing.T) {
 	add, del := batch(busyBatch)
 	rules, filters := strings.Split(strings.TrimSpace(add), "\n"), strings.Split(strings.TrimSpace(del), "\n")

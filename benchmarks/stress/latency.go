@@ -26,7 +26,7 @@ var loads = [...]struct {
 
 const halfLoad = 1 // of loads
 
-func latencyBars(*options) []bar { return []bar{atMost(figHalfLoad, 1)} }
+func latencyBars(*options) []bar { return []bar{atMost(figHalfLoad, 1), atMost(figFreshLost, 0)} }
 
 // latencyRound finds the highest rate that each switch passes without loss, and how long frames take through both at the
 // same rates. They take turns in coming first, because a shared machine drifts.
@@ -118,7 +118,10 @@ func timeSwitch(ctx context.Context, o *options, dir, name string, base float64,
 			m.note("%s, %s: %d of %d frames lost, %d not offered", name, l.name, s.lost(), s.Sent, s.Skipped)
 		}
 	}
-	return t, nil
+	if b.weft == nil {
+		return t, nil
+	}
+	return t, b.addUnaccounted(ctx, m)
 }
 
 // losslessRate is the highest rate at which every frame is offered in time and arrives, by bisection with short trials (as

@@ -52,6 +52,13 @@ type tally struct {
 // lost is how many frames were sent and not received.
 func (t *tally) lost() int64 { return int64(t.Sent) - int64(t.Received) }
 
+// add adds another one.
+func (t *tally) add(x tally) {
+	t.Sent += x.Sent
+	t.Received += x.Received
+	t.Skipped += x.Skipped
+}
+
 // outcome is what a run of the load gave: a tally for each stream, and how long it sent.
 type outcome struct {
 	streams []tally
@@ -67,9 +74,7 @@ func (o *outcome) rate(stream int) float64 {
 // total sums all streams.
 func (o *outcome) total() (t tally) {
 	for _, s := range o.streams {
-		t.Sent += s.Sent
-		t.Received += s.Received
-		t.Skipped += s.Skipped
+		t.add(s)
 	}
 	return t
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"weft/internal/e2e/host"
 )
 
 // Figures with bars.
@@ -25,7 +27,7 @@ const (
 )
 
 func restBars(*options) []bar {
-	return []bar{atMost(figResident, 64), atMost(figIdle, 2), atMost(figWake, 200)}
+	return []bar{atMost(figResident, 64), atMost(figIdle, 2), atMost(figWake, 200), atMost(figFreshLost, 0)}
 }
 
 // restRound measures what a switch takes that has two ports, ten flows and nothing to do: memory, CPU, the time until a frame
@@ -50,6 +52,9 @@ func restRound(ctx context.Context, o *options, dir string, m *measurements) err
 	}
 	m.add(figIdle, "%", used)
 	if err := b.wakeups(ctx, m); err != nil {
+		return err
+	}
+	if err := b.addUnaccounted(ctx, m); err != nil {
 		return err
 	}
 	stop := time.Now()
@@ -101,13 +106,13 @@ func restPoll(ctx context.Context, o *options, dir string, m *measurements) erro
 
 // idleCPU is what the daemon takes of a CPU while there is nothing to do, in percent.
 func (b *bed) idleCPU(ctx context.Context) (float64, error) {
-	before, err := b.cpuTime()
+	before, err := cpuTime(b.weft.Process)
 	if err != nil {
 		return 0, err
 	}
 	begun := time.Now()
 	wait(ctx, b.o.phase())
-	after, err := b.cpuTime()
+	after, err := cpuTime(b.weft.Process)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -175,9 +180,9 @@ func parseResident(status string) (sum float64, err error) {
 	return sum, nil
 }
 
-// cpuTime is the time that all threads of the daemon have been running (the first figure of schedstat, proc(5)).
-func (b *bed) cpuTime() (sum time.Duration, err error) {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", b.weft.Process.PID()))
+// cpuTime is the time that all threads of a process have been running (the first figure of schedstat, proc(5)).
+func cpuTime(p *host.Process) (sum time.Duration, err error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.PID()))
 	if err != nil {
 		return 0, err
 	}

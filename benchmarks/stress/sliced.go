@@ -79,10 +79,7 @@ func rateOf(list []slice) float64 {
 // totalOf sums what became of the frames.
 func totalOf(list []slice) (t tally) {
 	for _, s := range list {
-		x := s.total()
-		t.Sent += x.Sent
-		t.Received += x.Received
-		t.Skipped += x.Skipped
+		t.add(s.total())
 	}
 	return t
 }

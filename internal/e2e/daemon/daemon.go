@@ -152,6 +152,29 @@ func (d *Daemon) Ports(ctx context.Context) (map[string]Port, error) {
 	return ports, nil
 }
 
+// Dropped is how many packets all ports and bridges have dropped, for whatever reason.
+func (d *Daemon) Dropped(ctx context.Context) (n uint64, err error) {
+	ports, err := d.Ports(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range ports {
+		n += p.Rx.Dropped + p.Tx.Dropped
+	}
+	var bridges []struct {
+		Drops map[string]uint64 `json:"drops"`
+	}
+	if err := d.JSON(ctx, &bridges, "bridge", "list"); err != nil {
+		return 0, err
+	}
+	for _, b := range bridges {
+		for _, dropped := range b.Drops {
+			n += dropped
+		}
+	}
+	return n, nil
+}
+
 // linkLimit is how long a front end may take to come up or to go: a guest's driver has loaded by the time its agent
 // answers, and reconnecting takes qemu and DPDK a second.
 const linkLimit = 20 * time.Second

@@ -224,6 +224,19 @@ func (o *OVS) Learned(ctx context.Context) (int, error) {
 	return parseLearned(text)
 }
 
+// Dropped is how many packets the ports and the datapath have dropped, as far as they count.
+func (o *OVS) Dropped(ctx context.Context) (uint64, error) {
+	ports, err := o.output(ctx, "ovs-ofctl", "dump-ports", bridge)
+	if err != nil {
+		return 0, err
+	}
+	coverage, err := o.Appctl(ctx, "coverage/show")
+	if err != nil {
+		return 0, err
+	}
+	return parseDropped(ports, coverage)
+}
+
 // Appctl sends ovs-vswitchd a command of ovs-appctl(8) and returns the answer.
 func (o *OVS) Appctl(ctx context.Context, args ...string) (string, error) {
 	return o.output(ctx, "ovs-appctl", append([]string{"-t", o.path("vswitchd.ctl")}, args...)...)

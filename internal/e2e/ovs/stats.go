@@ -52,6 +52,40 @@ func parsePMDStats(text string) PMDStats {
 	return PMDStats{find(cyclesLine), find(idleLine) / 100, find(lookupsLine), find(upcallsLine)}
 }
 
+// What ovs-ofctl dump-ports says about drops of each port, and coverage/show about the datapath's.
+var (
+	portLine     = regexp.MustCompile(`(?m)^ *port +(\S+?): `)
+	dropField    = regexp.MustCompile(`\bdrop=([0-9]+)`)
+	coverageLine = regexp.MustCompile(`(?m)^(?:datapath_drop|drop_action)_\w+ .* total: ([0-9]+)`)
+)
+
+// parseDropped sums the drops of all ports but the bridge's own, and the datapath's.
+func parseDropped(ports, coverage string) (uint64, error) {
+	counts := coverageLine.FindAllStringSubmatch(coverage, -1)
+	headings := portLine.FindAllStringSubmatchIndex(ports, -1)
+	for i, h := range headings {
+		end := len(ports)
+		if i+1 < len(headings) {
+			end = headings[i+1][0]
+		}
+		if ports[h[2]:h[3]] != "LOCAL" {
+			counts = append(counts, dropField.FindAllStringSubmatch(ports[h[1]:end], -1)...)
+		}
+	}
+	var sum uint64
+	for _, c := range counts {
+		n, err := strconv.ParseUint(c[1], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("ovs: a count of drops: %w", err)
+		}
+		sum += n
+	}
+	if len(headings) == 0 {
+		return 0, fmt.Errorf("ovs: no ports in what dump-ports says:\n%s", ports)
+	}
+	return sum, nil
+}
+
 // learnedLine is of fdb/stats-show.
 var learnedLine = regexp.MustCompile(`Current/maximum MAC entries in the table: ([0-9]+)/`)
 

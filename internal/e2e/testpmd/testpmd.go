@@ -272,7 +272,7 @@ func (t *Testpmd) Rate(ctx context.Context, during time.Duration) (float64, erro
 	return float64(n) / time.Since(start).Seconds(), nil
 }
 
-// Drain stops forwarding and receives, without sending, what is still in the rings: afterwards the counters are whole.
+// Drain stops forwarding and receives for a while, without sending, what is still in the rings. It may be called again.
 func (t *Testpmd) Drain(ctx context.Context, settle time.Duration) error {
 	for _, command := range []string{"stop", "set fwd rxonly", "start"} {
 		if _, err := t.Command(ctx, command); err != nil {
@@ -286,4 +286,32 @@ func (t *Testpmd) Drain(ctx context.Context, settle time.Duration) error {
 	}
 	_, err := t.Command(ctx, "stop")
 	return err
+}
+
+// Dropped is how many packets forwarding has dropped since it was started.
+func (t *Testpmd) Dropped(ctx context.Context) (uint64, error) {
+	out, err := t.Command(ctx, "show fwd stats all")
+	if err != nil {
+		return 0, err
+	}
+	return parseDropped(out)
+}
+
+var droppedText = regexp.MustCompile(`[RT]X-dropped:\s+(\d+)`)
+
+// parseDropped sums what "show fwd stats all" prints for each port, before the sums that it prints itself.
+func parseDropped(text string) (sum uint64, err error) {
+	ports, _, _ := strings.Cut(text, "Accumulated")
+	found := droppedText.FindAllStringSubmatch(ports, -1)
+	if len(found) == 0 {
+		return 0, fmt.Errorf("testpmd: no drops in its forward statistics:\n%s", text)
+	}
+	for _, m := range found {
+		n, err := strconv.ParseUint(m[1], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("testpmd: %s: %w", m[0], err)
+		}
+		sum += n
+	}
+	return sum, nil
 }

@@ -45,6 +45,30 @@ func TestStatisticsOfBothPorts(t *testing.T) {
 	}
 }
 
+func TestDropsOfForwarding(t *testing.T) {
+	const text = `
+  ---------------------- Forward statistics for port 0  ----------------------
+  RX-packets: 100            RX-dropped: 1             RX-total: 101
+  TX-packets: 90             TX-dropped: 10            TX-total: 100
+  ----------------------------------------------------------------------------
+
+  ---------------------- Forward statistics for port 1  ----------------------
+  RX-packets: 100            RX-dropped: 0             RX-total: 100
+  TX-packets: 100            TX-dropped: 4             TX-total: 104
+  ----------------------------------------------------------------------------
+
+  +++++++++++++++ Accumulated forward statistics for all ports+++++++++++++++
+  RX-packets: 200            RX-dropped: 1             RX-total: 201
+  TX-packets: 190            TX-dropped: 14            TX-total: 204
+`
+	if n, err := parseDropped(text); n != 15 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := parseDropped("Bad arguments"); err == nil {
+		t.Error("took something else for statistics")
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	c := Config{Name: "load", Sockets: [2]string{"/a", "/b"}, Server: true, NotMergeable: true, Queues: 2, FrameBytes: 64}
 	line := strings.Join(c.args(), " ")
