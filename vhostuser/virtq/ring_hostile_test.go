@@ -359,7 +359,9 @@ func offerer(q *vhosttest.Queue) func(head uint16) {
 // TestATruncatedMemoryFileIsAFault: the PMD thread survives a SIGBUS because it arrives as a panic with the address.
 func TestATruncatedMemoryFileIsAFault(t *testing.T) {
 	for _, packed := range []bool{false, true} {
-		truncated(t, hostileRig(t, true, func(c *vhosttest.Config) { c.Packed = packed }))
+		for _, inOrder := range []bool{false, true} {
+			truncated(t, hostileRig(t, true, func(c *vhosttest.Config) { c.Packed, c.InOrder = packed, inOrder }))
+		}
 	}
 }
 
