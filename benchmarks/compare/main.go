@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"weft/benchmarks/rig"
@@ -41,7 +42,7 @@ func main() {
 	flag.StringVar(&o.against, "against", "", "another weft binary, compared in every scenario that has weft")
 	flag.StringVar(&o.out, "out", "benchmarks/results/compare.json", "file for the report as JSON")
 	flag.StringVar(&o.chart, "chart", "benchmarks/results/compare.svg", "file for the picture")
-	flag.BoolVar(&o.draw, "draw", false, "draw the picture of the report in -out, and measure nothing")
+	flag.BoolVar(&o.draw, "draw", false, "print and draw the report that is in -out, and measure nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -53,11 +54,7 @@ func main() {
 
 func compare(ctx context.Context, o *options) error {
 	if o.draw {
-		var r report
-		if err := rig.ReadJSON(o.out, &r); err != nil {
-			return err
-		}
-		return r.writeChart(o.chart)
+		return show(o.out, o.chart)
 	}
 	switch {
 	case os.Geteuid() != 0:
@@ -102,9 +99,28 @@ func compare(ctx context.Context, o *options) error {
 			return ctx.Err()
 		}
 	}
+	r.summarise()
 	r.print(os.Stdout)
 	if err := errors.Join(rig.WriteJSON(o.out, r), r.writeChart(o.chart)); err != nil {
 		return err
 	}
 	return r.failure()
+}
+
+// show prints and draws a report that was written before. Its figures are computed from its slices anew, and held against
+// the bars of today.
+func show(path, chart string) error {
+	var r report
+	if err := rig.ReadJSON(path, &r); err != nil {
+		return err
+	}
+	known := scenarios()
+	for _, o := range r.Scenarios {
+		if at := slices.IndexFunc(known, func(s scenario) bool { return s.name == o.Name }); at >= 0 {
+			o.bars = known[at].bars
+		}
+	}
+	r.summarise()
+	r.print(os.Stdout)
+	return r.writeChart(chart)
 }

@@ -42,7 +42,6 @@ func (c *comparison) run(ctx context.Context) *outcome {
 			out.Results[i].add(m, t)
 		}
 	}
-	out.summarise()
 	return out
 }
 

@@ -63,6 +63,7 @@ func (r *result) add(m measurement, t tally) {
 // sort sorts the slices by phases.
 func (r *result) sort(phase func(before, after float64) rig.Phase) {
 	var all byPhase
+	r.phases = nil
 	for _, m := range r.Slices {
 		var sorted byPhase
 		for _, s := range m {
@@ -154,16 +155,27 @@ func newOutcome(s *scenario) *outcome {
 	return out
 }
 
-func (o *outcome) summarise() {
+// summarise computes everything from the slices. What is near and what is far is decided for all scenarios together: one that
+// was measured in one phase only does not show which it was.
+func (r *report) summarise() {
 	var distances []float64
-	for _, p := range o.Results {
-		for _, list := range p.Slices {
-			for _, s := range list {
+	for _, o := range r.Scenarios {
+		for _, p := range o.Results {
+			for _, s := range slices.Concat(p.Slices...) {
 				distances = append(distances, s.Before, s.After)
 			}
 		}
 	}
 	phase := rig.Phases(distances)
+	for _, o := range r.Scenarios {
+		if o.Failure == "" {
+			o.summarise(phase)
+		}
+	}
+}
+
+func (o *outcome) summarise(phase func(before, after float64) rig.Phase) {
+	o.Ratios = nil
 	for i := range o.Results {
 		p := &o.Results[i]
 		p.sort(phase)

@@ -18,6 +18,9 @@ func steady(mpps, distance float64) measurement {
 	return measurement{s, s, s}
 }
 
+// summarise does so in a report of these scenarios.
+func summarise(list ...*outcome) { (&report{Scenarios: list}).summarise() }
+
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	o := &outcome{Name: "x", Title: "some frames", bars: []bar{{Of: "a", To: "b", Least: 1.9}}, Results: []result{
 		{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}},
@@ -32,7 +35,7 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 			o.Results[i].add(m, tally{})
 		}
 	}
-	o.summarise()
+	summarise(o)
 	// The machine drifted; the ratio of the medians (4/3) would hide that a won or drew every round.
 	if got := o.Ratios[0]; got.Median != 2 || got.Smallest != 1 || got.Largest != 3 || !got.reached() {
 		t.Errorf("ratio %+v, want median 2 between 1 and 3, and the bar reached", got)
@@ -69,7 +72,7 @@ func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
 	for i, m := range []measurement{both(8, 4), steady(4, 349)} {
 		o.Results[i].add(m, tally{})
 	}
-	o.summarise()
+	summarise(o)
 	if got := o.Ratios[0]; !slices.Equal(got.Pairs, []float64{2, 1}) || got.Near != 2 || got.Far != 1 {
 		t.Errorf("ratio %+v, want 2 near and 1 far", got)
 	}
@@ -80,13 +83,35 @@ func TestRatiosAreTakenPhaseByPhase(t *testing.T) {
 	o = &outcome{Results: []result{{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}}}}
 	o.Results[0].add(steady(6, 80), tally{})
 	o.Results[1].add(steady(2, 400), tally{})
-	if o.summarise(); !slices.Equal(o.Ratios[0].Pairs, []float64{3}) {
+	if summarise(o); !slices.Equal(o.Ratios[0].Pairs, []float64{3}) {
 		t.Errorf("pairs %v, want the round's ratio", o.Ratios[0].Pairs)
 	}
 	var shown strings.Builder
 	o.Ratios[0].Bar = 1.5
 	if o.print(&shown); !strings.Contains(shown.String(), "1.50 NOT SHOWN") || strings.Contains(shown.String(), "reached") {
 		t.Errorf("a bar that nothing shows:\n%s", shown.String())
+	}
+}
+
+// TestAScenarioInOnePhaseShowsWhich has one that was measured far, beside another that was near.
+func TestAScenarioInOnePhaseShowsWhich(t *testing.T) {
+	one := func(distance float64) *outcome {
+		o := &outcome{Results: []result{{contender: contender{Label: "a"}}, {contender: contender{Label: "b"}}}}
+		o.Results[0].add(steady(6, distance), tally{})
+		o.Results[1].add(steady(2, distance), tally{})
+		return o
+	}
+	near, far, failed := one(80), one(350), one(350)
+	failed.Failure = "b failed in round 2"
+	summarise(near, far, failed)
+	if got := near.Ratios[0]; got.Near != 3 || got.Far != 0 {
+		t.Errorf("near by far apart %v and %v, want 3 and none", got.Near, got.Far)
+	}
+	if got := far.Ratios[0]; got.Near != 0 || got.Far != 3 {
+		t.Errorf("far: %v and %v, want none and 3", got.Near, got.Far)
+	}
+	if len(failed.Ratios) != 0 {
+		t.Errorf("figures of a scenario that failed: %+v", failed.Ratios)
 	}
 }
 
@@ -104,7 +129,7 @@ func TestCyclesAreComparedPhaseByPhase(t *testing.T) {
 	// a takes 100 near and 200 far, b 110 and 210, but a was far in two thirds of the time and b near.
 	o.Results[0].add(slices.Concat(taking(steady(8, 80), 100), taking(steady(4, 350), 200), taking(steady(4, 350), 200)), tally{})
 	o.Results[1].add(slices.Concat(taking(steady(10, 80), 110), taking(steady(10, 80), 110), taking(steady(5, 350), 210)), tally{})
-	o.summarise()
+	summarise(o)
 	got := o.Ratios[0]
 	if !slices.Equal(got.CyclePairs, []float64{1.1, 1.05}) || got.Median != 0.8 || !got.reached() {
 		t.Errorf("ratio %+v, want cycles by phase, 1.1 and 1.05, and the bar reached", got)
@@ -123,7 +148,7 @@ func TestLostFramesAreTold(t *testing.T) {
 		o.Results[i].add(steady(8, 80), x)
 		o.Results[i].add(steady(8, 80), x)
 	}
-	o.summarise()
+	summarise(o)
 	var shown strings.Builder
 	o.print(&shown)
 	for _, want := range []string{"a: 20 of 200 frames lost, 20 of them counted", "b: 6 of 200 frames lost, 0 of them counted"} {
@@ -148,7 +173,7 @@ func TestThePictureShowsEveryFigure(t *testing.T) {
 		o.Results[0].add(steady(mpps[0], 80), tally{})
 		o.Results[1].add(steady(mpps[1], 80), tally{})
 	}
-	o.summarise()
+	summarise(o)
 	dir := t.TempDir()
 	path, picture := filepath.Join(dir, "r.json"), filepath.Join(dir, "images", "r.svg")
 	written := report{
