@@ -75,14 +75,16 @@ func among(w work, peers ...string) []contender {
 }
 
 // scenarios is the table of them.
-func scenarios() []scenario { return slices.Concat(frameScenarios(), flowScenarios()) }
+func scenarios() []scenario { return slices.Concat(ringScenarios(), sizeScenarios(), flowScenarios()) }
 
-// frameScenarios have one rule for each port, and frames and rings of several kinds.
-func frameScenarios() []scenario {
-	port := func(size int) work { return work{Size: size, Queues: 1, Rules: rulesPort} }
+// port is one rule for each port, and frames of this size.
+func port(size int) work { return work{Size: size, Queues: 1, Rules: rulesPort} }
+
+// ringScenarios have rings of several kinds.
+func ringScenarios() []scenario {
 	packed := func(w work) work { w.Packed = true; return w }
-	unmerged, paired := port(64), port(64)
-	unmerged.NotMergeable, paired.Queues = true, 2
+	unmerged, paired, longPaired := port(64), port(64), port(1500)
+	unmerged.NotMergeable, paired.Queues, longPaired.Queues = true, 2, 2
 	return []scenario{
 		{
 			"64", "64-byte frames", among(port(64), peerWeft, peerOVS, peerTestpmd),
@@ -103,6 +105,13 @@ func frameScenarios() []scenario {
 			[]bar{{Of: peerWeft, To: "weft, 1 pair", Least: 1, OfCycles: true}},
 			false,
 		},
+		// With these the switch is the slower end, so that the rates can be compared, too.
+		{
+			"1500-pairs", "1500-byte frames, two queue pairs",
+			append(among(longPaired, peerWeft, peerOVS, peerTestpmd), contender{"weft, 1 pair", peerWeft, port(1500)}),
+			[]bar{{Of: peerWeft, To: "weft, 1 pair", Least: 1}},
+			false,
+		},
 		{
 			"64-packed", "64-byte frames, packed rings",
 			append(among(packed(port(64)), peerWeft, peerOVS, peerTestpmd), contender{"weft, split", peerWeft, port(64)}),
@@ -120,6 +129,12 @@ func frameScenarios() []scenario {
 			[]bar{{Of: peerWeft, To: peerOVS, Least: 1.8}, {Of: peerWeft, To: peerTestpmd, Least: 1.5}},
 			false,
 		},
+	}
+}
+
+// sizeScenarios have frames of several sizes.
+func sizeScenarios() []scenario {
+	return []scenario{
 		{"128", "128-byte frames", among(port(128), peerWeft, peerOVS, peerTestpmd), nil, false},
 		{"512", "512-byte frames", among(port(512), peerWeft, peerOVS, peerTestpmd), nil, false},
 		{
