@@ -364,7 +364,7 @@ func (g *linuxPF) flowDirector(r *rig) {
 	r.exec("ethtool", "-K", g.dev, "ntuple", "on")
 	r.waitCarrier(g.dev, true)
 	for q := range queues {
-		out := r.exec("ethtool", "-N", g.dev, "flow-type", "tcp4", "dst-port", "5001", "action", fmt.Sprint(q))
+		out := g.changeRules(r, "flow-type", "tcp4", "dst-port", "5001", "action", fmt.Sprint(q))
 		rule := ruleLine.FindStringSubmatch(out)
 		if rule == nil {
 			r.t.Fatalf("ethtool -N: %s", out)
@@ -378,10 +378,30 @@ func (g *linuxPF) flowDirector(r *rig) {
 				break
 			}
 		}
-		r.exec("ethtool", "-N", g.dev, "delete", rule[1])
+		g.changeRules(r, "delete", rule[1])
 	}
 	r.exec("ethtool", "-K", g.dev, "ntuple", "off")
 	r.waitCarrier(g.dev, true)
+}
+
+// changeRules runs ethtool -N. It tries again for as long as the driver is busy: whoever turns its sampling off asks for the
+// table to be flushed, which its service task does within a second, or ten after the last time, and no rule changes before.
+func (g *linuxPF) changeRules(r *rig, args ...string) (output string) {
+	r.t.Helper()
+	args = append([]string{"ethtool", "-N", g.dev}, args...)
+	r.eventually(20*time.Second, func() error {
+		out, status := r.try(args...)
+		if status == 0 {
+			output = out
+			return nil
+		}
+		err := fmt.Errorf("%s: status %d\n%s", strings.Join(args, " "), status, out)
+		if !strings.Contains(out, "Device or resource busy") {
+			r.t.Fatal(err)
+		}
+		return err
+	})
+	return output
 }
 
 // selfTestParts are the tests of "ethtool -t DEVICE offline", by the first word of their lines.
